@@ -1,0 +1,3 @@
+//! Pure decisions: no actor, no runtime, no clock. Whatever depends on the time takes `now` as an argument.
+
+pub mod tensor;
