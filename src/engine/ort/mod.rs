@@ -1,0 +1,137 @@
+//! The session of ONNX Runtime: the only room that knows `ort`.
+
+mod load;
+mod value;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ort::logging::LogLevel;
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, SessionInputValue};
+
+use super::cancel::Interrupt;
+use super::{Call, RunError, Session};
+use crate::core::tensor::{ModelSpec, Tensor};
+
+pub use load::{LoadOptions, load};
+
+/// The opened library with its environment: one a process.
+#[derive(Clone)]
+pub struct Runtime {
+    environment: ort::environment::Environment,
+    version: String,
+}
+
+impl Runtime {
+    /// Opens the library at `path`, which [`super::runtime::find`] found whole.
+    ///
+    /// # Errors
+    /// One line: the library is too old, or cannot be opened.
+    pub fn open(path: &Path) -> Result<Runtime, String> {
+        let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+        let builder = ort::init_from(&path).map_err(|error| one_line(&error.to_string()))?;
+        let environment =
+            builder.with_telemetry(false).build().map_err(|error| one_line(&error.to_string()))?;
+        environment.set_log_level(LogLevel::Error);
+        Ok(Runtime { environment, version: library_version() })
+    }
+
+    /// The library's version, such as `1.31.1`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+/// The version as the library itself gives it, which its name need not tell.
+fn library_version() -> String {
+    // SAFETY: the library is open for the life of the process, and gives a constant, terminated string.
+    unsafe {
+        let base = ort::sys::OrtGetApiBase();
+        if base.is_null() {
+            return "unknown".to_owned();
+        }
+        let text = ((*base).GetVersionString)();
+        if text.is_null() { "unknown".to_owned() } else { std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned() }
+    }
+}
+
+/// One session and what it takes and gives.
+pub struct OrtSession {
+    session: ort::session::Session,
+    spec: ModelSpec,
+}
+
+/// A run that another thread can end.
+struct Run(RunOptions<HasSelectedOutputs>);
+
+// SAFETY: other threads only set the run's flag, which the runtime allows at any time; the selected outputs are
+// names without preallocated values, and nobody changes them.
+unsafe impl Sync for Run {}
+
+impl Interrupt for Run {
+    fn interrupt(&self) {
+        // It only sets a flag of the run; there is nobody to tell if that fails.
+        let _ = self.0.terminate();
+    }
+}
+
+impl Session for OrtSession {
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn run(&mut self, calls: &[Call<'_>]) -> Vec<Result<Vec<Tensor>, RunError>> {
+        calls.iter().map(|call| self.run_one(call)).collect()
+    }
+}
+
+impl OrtSession {
+    fn run_one(&mut self, call: &Call<'_>) -> Result<Vec<Tensor>, RunError> {
+        check_inputs(&self.spec, call.inputs)?;
+        let graph = |error: ort::Error| RunError::Graph(one_line(error.message()));
+        let selected = call.outputs.iter().fold(OutputSelector::no_default(), |all, name| all.with(name));
+        let mut options = RunOptions::new().map_err(graph)?;
+        // The answer carries the error to the one who asked: the runtime need not log it too.
+        options.set_log_level(LogLevel::Fatal).map_err(graph)?;
+        let run = Arc::new(Run(options.with_outputs(selected)));
+        call.cancel.begin(run.clone()).map_err(|_| RunError::Cancelled)?;
+        let mut values = Vec::with_capacity(call.inputs.len());
+        for tensor in call.inputs {
+            values.push((tensor.name(), SessionInputValue::from(value::Input::new(tensor).map_err(graph)?.into_value())));
+        }
+        let outputs = self.session.run_with_options(values, &run.0);
+        call.cancel.end();
+        let outputs = match outputs {
+            Ok(outputs) => outputs,
+            Err(_) if call.cancel.reason().is_some() => return Err(RunError::Cancelled),
+            Err(error) => return Err(graph(error)),
+        };
+        outputs.into_iter().map(|(name, output)| value::to_tensor(name, output)).collect()
+    }
+}
+
+/// The runtime crashes inside a kernel when an input is missing, so what is here is checked here.
+fn check_inputs(spec: &ModelSpec, inputs: &[Tensor]) -> Result<(), RunError> {
+    for input in &spec.inputs {
+        match inputs.iter().find(|tensor| tensor.name() == input.name) {
+            Some(tensor) if tensor.datatype() != input.datatype || !input.accepts(tensor.shape()) => {
+                return Err(RunError::Input(format!("input '{}' does not fit the model loaded now", input.name)));
+            }
+            None if !input.optional => return Err(RunError::Input(format!("input '{}' is missing", input.name))),
+            _ => {}
+        }
+    }
+    match inputs.iter().find(|tensor| spec.inputs.iter().all(|input| input.name != tensor.name())) {
+        Some(unknown) => Err(RunError::Input(format!("the model has no input '{}'", unknown.name()))),
+        None => Ok(()),
+    }
+}
+
+/// The runtime's texts span lines and carry its source files: one line without them.
+fn one_line(text: &str) -> String {
+    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match joined.rfind("Status Message: ") {
+        Some(at) => joined[at + "Status Message: ".len()..].to_owned(),
+        None => joined,
+    }
+}
