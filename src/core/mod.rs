@@ -5,3 +5,4 @@ pub mod canary;
 pub mod restart;
 pub mod status;
 pub mod tensor;
+pub mod throttle;

@@ -62,6 +62,15 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// What is wrong and what to do, without the path.
+    pub fn reason(&self) -> &str {
+        match self {
+            LoadError::Missing { reason, .. } | LoadError::Unusable { reason, .. } => reason,
+        }
+    }
+}
+
 /// A loaded model.
 pub trait Session: Send {
     /// What it takes and gives.

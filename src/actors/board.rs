@@ -1,0 +1,83 @@
+//! What handlers read without asking an actor: the last snapshot, the door to the model, the limits.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use actix::Recipient;
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use super::model::{Infer, ServedModel};
+use crate::config::Config;
+use crate::core::admission::Gate;
+use crate::core::status::StatusSnapshot;
+use crate::metrics::Metrics;
+
+/// The state of the daemon as it was last handed to the web room.
+#[derive(Clone, Default)]
+pub struct Published {
+    /// Phase, model, canary, rooms.
+    pub status: StatusSnapshot,
+    /// The model that answers now.
+    pub model: Option<Arc<ServedModel>>,
+}
+
+/// The board in the hall: written by the web room, read by every handler.
+pub struct Board {
+    published: ArcSwap<Published>,
+    door: ArcSwapOption<Recipient<Infer>>,
+    /// Places in the queue.
+    pub queue: Arc<Gate>,
+    /// Bytes of request bodies.
+    pub body_memory: Arc<Gate>,
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The name that the model is served under.
+    pub model_name: String,
+    /// Version of ONNX Runtime.
+    pub runtime_version: String,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// When the daemon started.
+    pub started: Instant,
+    /// The same on the wall.
+    pub started_at: SystemTime,
+}
+
+impl Board {
+    /// A board on which nothing is known yet.
+    pub fn new(config: Arc<Config>, model_name: String, runtime_version: String, metrics: Arc<Metrics>) -> Arc<Board> {
+        Arc::new(Board {
+            published: ArcSwap::from_pointee(Published::default()),
+            door: ArcSwapOption::empty(),
+            queue: Gate::new(config.model.queue_limit),
+            body_memory: Gate::new(config.server.max_body_memory_bytes),
+            model_name,
+            runtime_version,
+            config,
+            metrics,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+        })
+    }
+
+    /// The last snapshot.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// Puts another snapshot up.
+    pub fn publish(&self, published: Arc<Published>) {
+        self.metrics.session_ready.set(i64::from(published.status.readiness().is_ok()));
+        self.published.store(published);
+    }
+
+    /// Where jobs go, while the model room is there.
+    pub fn door(&self) -> Option<Arc<Recipient<Infer>>> {
+        self.door.load_full()
+    }
+
+    /// Names the door to the model room, or that there is none.
+    pub fn set_door(&self, door: Option<Recipient<Infer>>) {
+        self.door.store(door.map(Arc::new));
+    }
+}

@@ -1,0 +1,175 @@
+//! From a configured file to a model that is warm: runs on an engine thread, never on the event loop.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant, SystemTime};
+
+use sha2::{Digest, Sha256};
+
+use super::ServedModel;
+use crate::config::ModelConfig;
+use crate::core::canary::{self, Baseline};
+use crate::core::tensor::{ModelSpec, Tensor};
+use crate::engine::cancel::{Cancel, Reason};
+use crate::engine::{Call, LoadError, RunError, Session};
+use crate::image::{self, BoundImageModel, ImageModel};
+
+/// Makes a session of a file; what stands behind it is not this room's business.
+pub type SessionLoader = Arc<dyn Fn(&Path) -> Result<Box<dyn Session>, LoadError> + Send + Sync>;
+
+/// A model that is ready to take the place of the one before.
+pub struct Loaded {
+    /// One session a thread, all warm.
+    pub sessions: Vec<Box<dyn Session>>,
+    /// What is known of them.
+    pub served: ServedModel,
+}
+
+/// Loads the configured model: the quantised form where it is preferred and usable, else the original.
+///
+/// # Errors
+/// [`LoadError`] of the original.
+pub fn load(config: &ModelConfig, name: &str, loader: &SessionLoader) -> Result<Loaded, LoadError> {
+    if config.use_quantized {
+        match &config.quantized_path {
+            None => tracing::warn!(
+                event = "quantized_left_out",
+                "the original model is served: model.use_quantized is set, but model.quantized_path is not"
+            ),
+            Some(path) => match load_file(config, name, path, None, loader) {
+                Ok(loaded) => return Ok(Loaded { served: ServedModel { quantized: true, ..loaded.served }, ..loaded }),
+                Err(error) => {
+                    tracing::warn!(event = "quantized_left_out", "the original model is served: {error}");
+                }
+            },
+        }
+    }
+    load_file(config, name, &config.path, config.sha256.as_deref(), loader)
+}
+
+fn load_file(
+    config: &ModelConfig,
+    name: &str,
+    path: &Path,
+    pin: Option<&str>,
+    loader: &SessionLoader,
+) -> Result<Loaded, LoadError> {
+    let begun = Instant::now();
+    let sha256 = hash(path)?;
+    let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
+    if let Some(pin) = pin.filter(|pin| !pin.eq_ignore_ascii_case(&sha256)) {
+        return Err(unusable(format!("its SHA-256 is {sha256}, but model.sha256 asks for {pin}")));
+    }
+    let mut sessions = vec![loader(path)?];
+    for _ in 1..config.sessions {
+        sessions.push(loader(path)?);
+    }
+    let Some(spec) = sessions.first().map(|session| session.spec().clone()) else {
+        return Err(unusable("no session was made".to_owned()));
+    };
+    let image = image_model(path, &spec).map_err(unusable)?;
+    let canary_inputs = canary_inputs(image.as_ref(), config, &spec).map_err(unusable)?;
+    let mut baseline = None;
+    for session in &mut sessions {
+        let learnt = warm_up(session.as_mut(), &canary_inputs, config).map_err(unusable)?;
+        baseline.get_or_insert(learnt);
+    }
+    let baseline = baseline.unwrap_or(Baseline::AnswerOnly { reason: "no session was warmed up".to_owned() });
+    if let Baseline::AnswerOnly { reason } = &baseline {
+        tracing::warn!(event = "canary_answer_only", "the canary asks only for an answer in time: {reason}");
+    }
+    let served = ServedModel {
+        name: name.to_owned(),
+        version: config.version.clone(),
+        path: path.to_owned(),
+        sha256,
+        quantized: false,
+        spec,
+        image,
+        canary_inputs,
+        baseline,
+        loaded_at: SystemTime::now(),
+        load_duration: begun.elapsed(),
+    };
+    Ok(Loaded { sessions, served })
+}
+
+/// The SHA-256 of a file in hexadecimal; a file that cannot be read is a missing one.
+///
+/// # Errors
+/// [`LoadError::Missing`]
+pub fn hash(path: &Path) -> Result<String, LoadError> {
+    let missing = |reason: String| LoadError::Missing { path: path.display().to_string(), reason };
+    let mut file = File::open(path).map_err(|error| missing(format!("{error}; set model.path or --model")))?;
+    if file.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(missing("it is not a file; set model.path or --model".to_owned()));
+    }
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0u8; 256 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => digest.update(&buffer[..count]),
+            Err(error) => return Err(missing(error.to_string())),
+        }
+    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn image_model(path: &Path, spec: &ModelSpec) -> Result<Option<BoundImageModel>, String> {
+    match ImageModel::beside(path).map_err(|error| error.to_string())? {
+        None => Ok(None),
+        Some(model) => model.bind(spec).map(Some).map_err(|problems| problems.join("; ")),
+    }
+}
+
+/// The sample that `model.toml` names, else inputs made up for the model.
+fn canary_inputs(
+    image: Option<&BoundImageModel>,
+    config: &ModelConfig,
+    spec: &ModelSpec,
+) -> Result<Vec<Tensor>, String> {
+    if let Some((image, sample)) = image.and_then(|image| image.sample().map(|sample| (image, sample))) {
+        let limits = image::Limits { max_pixels: config.max_image_pixels };
+        return image::read_input(image, sample, &limits)
+            .map(|tensor| vec![tensor])
+            .map_err(|error| format!("the sample of model.toml, {}: {error}", sample.display()));
+    }
+    Ok(canary::synthetic_inputs(spec).unwrap_or_default())
+}
+
+/// Two runs: the first warms the session, and what both agree on is what the canary will ask for.
+fn warm_up(session: &mut dyn Session, inputs: &[Tensor], config: &ModelConfig) -> Result<Baseline, String> {
+    let outputs: Vec<String> = session.spec().outputs.iter().map(|output| output.name.clone()).collect();
+    let limit = Duration::from_secs_f64(config.load_timeout_seconds);
+    let mut run = || run_within(session, inputs, &outputs, limit);
+    let first = run();
+    let second = if first.is_ok() { run() } else { first.clone() };
+    if [&first, &second].iter().any(|result| matches!(result, Err(RunError::Cancelled))) {
+        return Err(format!("it did not answer its warm-up within {} s; see model.load_timeout_seconds", limit.as_secs_f64()));
+    }
+    let text = |result: Result<Vec<Tensor>, RunError>| result.map_err(|error| error.to_string());
+    Ok(canary::learn(text(first), text(second), config.canary_tolerance))
+}
+
+fn run_within(
+    session: &mut dyn Session,
+    inputs: &[Tensor],
+    outputs: &[String],
+    limit: Duration,
+) -> Result<Vec<Tensor>, RunError> {
+    let cancel = Arc::new(Cancel::default());
+    let (finished, watch) = mpsc::channel::<()>();
+    let watched = Arc::clone(&cancel);
+    let watcher = std::thread::spawn(move || {
+        if watch.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            watched.cancel(Reason::Deadline);
+        }
+    });
+    let result = session.run(&[Call { inputs, outputs, cancel: &cancel }]).pop();
+    drop(finished);
+    let _ = watcher.join();
+    result.unwrap_or_else(|| Err(RunError::Graph("the session gave no answer".to_owned())))
+}

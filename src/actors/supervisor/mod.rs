@@ -1,0 +1,65 @@
+//! Messages of the supervisor room.
+//!
+//! | message | sender | reply | meaning |
+//! |---|---|---|---|
+//! | [`ChildDown`] | a room's obituary, an engine thread | – | a room is gone, by panic or not |
+//! | [`ModelChanged`] | model | – | the model is loading, ready, failed or unloaded |
+//! | [`CanaryChanged`] | model | – | the canary's word has changed |
+//! | [`Stop`] | signals | – | leave, in order |
+
+mod actor;
+
+use std::sync::Arc;
+
+use actix::Message;
+
+use super::model::ServedModel;
+use crate::core::status::{CanaryState, Room};
+use crate::engine::LoadError;
+
+pub use actor::{Factories, Supervisor};
+
+/// A room is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ChildDown {
+    /// Which.
+    pub room: Room,
+    /// The number of the thread, for the engine.
+    pub thread: usize,
+    /// Whether it died of a panic.
+    pub crashed: bool,
+}
+
+/// What happened to the model.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum ModelChanged {
+    /// A load has begun.
+    Loading,
+    /// It is loaded and warm.
+    Ready(Arc<ServedModel>),
+    /// It could not be loaded.
+    Failed(LoadError),
+    /// It was taken out.
+    Unloaded,
+}
+
+/// The canary's word has changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CanaryChanged(pub CanaryState);
+
+/// Leave, in order.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Stop {
+    /// What asked for it, for the log.
+    pub why: &'static str,
+}
+
+/// Panic, to show what follows.
+#[cfg(feature = "test-hooks")]
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PanicIn(pub Room);

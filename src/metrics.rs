@@ -1,0 +1,274 @@
+//! Every metric: its name, help, buckets and labels. The registry is handed around, never global.
+//!
+//! Label sets are closed: a label takes the values of an enum, the name of a room, or the one model's name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::core::status::Room;
+
+/// Seconds; they resolve 100 µs to 1 s, with a tail for slow models.
+const DURATION_BUCKETS: [f64; 19] = [
+    0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.007_5, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0,
+    60.0,
+];
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered with a result.
+    Ok,
+    /// The client's fault.
+    Invalid,
+    /// Not admitted.
+    Refused,
+    /// Its deadline passed.
+    Expired,
+    /// Its client left.
+    Gone,
+    /// The model or the daemon failed.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Outcome; 6] =
+        [Outcome::Ok, Outcome::Invalid, Outcome::Refused, Outcome::Expired, Outcome::Gone, Outcome::Failed];
+
+    /// The label's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Invalid => "invalid",
+            Outcome::Refused => "refused",
+            Outcome::Expired => "expired",
+            Outcome::Gone => "gone",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
+/// Why a request was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `model.queue_limit` is reached.
+    QueueFull,
+    /// `server.max_body_memory_bytes` is reached.
+    BodyMemory,
+    /// No model can take it now.
+    NotReady,
+}
+
+impl Refusal {
+    /// Every reason.
+    pub const ALL: [Refusal; 3] = [Refusal::QueueFull, Refusal::BodyMemory, Refusal::NotReady];
+
+    /// The label's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::QueueFull => "queue_full",
+            Refusal::BodyMemory => "body_memory",
+            Refusal::NotReady => "not_ready",
+        }
+    }
+}
+
+/// The metrics of one daemon.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// Whole time of a request, from its head to its answer, in seconds.
+    pub request_duration: Histogram,
+    /// Requests by model and outcome.
+    pub requests: IntCounterVec,
+    /// 1 while a session is ready for requests.
+    pub session_ready: IntGauge,
+    /// Time of a model load with its warm-up, in seconds.
+    pub model_load_duration: Histogram,
+    /// Time to decode a picture, in seconds.
+    pub decode_duration: Histogram,
+    /// Time to make the input tensor of a picture, in seconds.
+    pub preprocess_duration: Histogram,
+    /// Time that a job waited in the queue, in seconds.
+    pub queue_duration: Histogram,
+    /// Time that the model ran, in seconds.
+    pub inference_duration: Histogram,
+    /// Requests that wait for the engine now.
+    pub queue_depth: IntGauge,
+    /// Bytes of request bodies that are held now.
+    pub body_memory: IntGauge,
+    /// Requests not admitted, by reason.
+    pub refused: IntCounterVec,
+    /// Admitted requests that were ended early, by reason.
+    pub expired: IntCounterVec,
+    /// Canary runs by outcome.
+    pub canary_runs: IntCounterVec,
+    /// Restarts of a room after its death.
+    pub actor_restarts: IntCounterVec,
+}
+
+impl Metrics {
+    /// All metrics, registered, every label value of a closed set at zero.
+    ///
+    /// # Errors
+    /// A name or label that Prometheus does not allow, or a name given twice.
+    pub fn new(model: &str, runtime_version: &str) -> prometheus::Result<Arc<Metrics>> {
+        let registry = Registry::new();
+        let metrics = Metrics {
+            request_duration: histogram(
+                &registry,
+                "inference_request_duration_seconds",
+                "Time of an inference request, from its head to its answer.",
+            )?,
+            requests: counters(&registry, "inference_requests_total", "Inference requests.", &["model", "outcome"])?,
+            session_ready: gauge(&registry, "inference_session_ready", "1 while a session is ready for requests.")?,
+            model_load_duration: histogram(
+                &registry,
+                "model_load_duration_seconds",
+                "Time to load a model and warm it up.",
+            )?,
+            decode_duration: histogram(&registry, "inference_decode_duration_seconds", "Time to decode a picture.")?,
+            preprocess_duration: histogram(
+                &registry,
+                "inference_preprocess_duration_seconds",
+                "Time to make a model's input of a picture.",
+            )?,
+            queue_duration: histogram(
+                &registry,
+                "inference_queue_duration_seconds",
+                "Time that a request waited for the engine.",
+            )?,
+            inference_duration: histogram(&registry, "inference_run_duration_seconds", "Time that the model ran.")?,
+            queue_depth: gauge(&registry, "inference_queue_depth", "Requests that wait for the engine.")?,
+            body_memory: gauge(&registry, "request_body_memory_bytes", "Bytes of request bodies that are held.")?,
+            refused: counters(&registry, "inference_refused_total", "Requests that were not admitted.", &["reason"])?,
+            expired: counters(
+                &registry,
+                "inference_expired_total",
+                "Admitted requests that were ended before their answer.",
+                &["reason"],
+            )?,
+            canary_runs: counters(&registry, "canary_runs_total", "Runs of the known-answer canary.", &["outcome"])?,
+            actor_restarts: counters(
+                &registry,
+                "actor_restarts_total",
+                "Restarts of a room after its death.",
+                &["actor"],
+            )?,
+            registry,
+        };
+        metrics.begin_at_zero(model);
+        metrics.register_build(runtime_version)?;
+        #[cfg(target_os = "linux")]
+        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Arc::new(metrics))
+    }
+
+    fn begin_at_zero(&self, model: &str) {
+        for outcome in Outcome::ALL {
+            self.requests.with_label_values(&[model, outcome.name()]);
+        }
+        for reason in Refusal::ALL {
+            self.refused.with_label_values(&[reason.name()]);
+        }
+        for reason in ["deadline", "client_gone", "stopping"] {
+            self.expired.with_label_values(&[reason]);
+        }
+        for outcome in ["ok", "wrong", "silent"] {
+            self.canary_runs.with_label_values(&[outcome]);
+        }
+        for room in Room::RESTARTED {
+            self.actor_restarts.with_label_values(&[room.name()]);
+        }
+    }
+
+    fn register_build(&self, runtime_version: &str) -> prometheus::Result<()> {
+        let opts = Opts::new("edge_service_build_info", "Version, commit and ONNX Runtime of this daemon.");
+        let info = IntGaugeVec::new(opts, &["version", "commit", "runtime"])?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("EDGE_SERVICE_COMMIT"), runtime_version]).set(1);
+        self.registry.register(Box::new(info))
+    }
+
+    /// All metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    /// The text could not be written.
+    pub fn encode(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(16 << 10);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// The content type of [`Metrics::encode`].
+    pub const CONTENT_TYPE: &'static str = prometheus::TEXT_FORMAT;
+}
+
+/// Seconds for a histogram.
+pub fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str) -> prometheus::Result<Histogram> {
+    let opts = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+    register(registry, Histogram::with_opts(opts)?)
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    register(registry, IntGauge::new(name, help)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> String {
+        String::from_utf8(Metrics::new("digits", "1.31.1").unwrap().encode().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_names_and_types_that_dashboards_rely_on_are_there() {
+        let text = text();
+        for line in [
+            "# TYPE inference_request_duration_seconds histogram",
+            "# TYPE inference_requests_total counter",
+            "# TYPE inference_session_ready gauge",
+            "# TYPE model_load_duration_seconds histogram",
+            "inference_requests_total{model=\"digits\",outcome=\"ok\"} 0",
+            "actor_restarts_total{actor=\"engine\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_metric_is_in_the_documentation_and_nothing_else_is() {
+        let documentation = include_str!("../docs/metrics.md");
+        let text = text();
+        let names: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+        for name in &names {
+            assert!(documentation.contains(&format!("`{name}`")), "docs/metrics.md does not tell of {name}");
+        }
+        let documented = documentation.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        for name in documented {
+            assert!(names.contains(&name), "docs/metrics.md tells of {name}, which is not there");
+        }
+    }
+}
