@@ -1,0 +1,23 @@
+//! Pictures: bytes of a JPEG or a PNG to the tensor that a model wants, and its scores to labels. What the model wants is
+//! told by `model.toml` beside it (`docs/model-toml.md`). No HTTP, no actor, no clock in here.
+//!
+//! The way of a picture: [`decode`] (8-bit RGB, upright) → [`BoundImageModel::preprocess`] (resize, normalise) → the
+//! engine → [`BoundImageModel::postprocess`] (activation, top-k, labels).
+
+mod bind;
+mod decode;
+mod error;
+mod manifest;
+mod model;
+mod npy;
+mod pixels;
+mod resize;
+mod scores;
+mod section;
+
+pub use bind::BoundImageModel;
+pub use decode::{Limits, Picture, decode};
+pub use error::ImageError;
+pub use model::ImageModel;
+pub use npy::read_npy;
+pub use scores::Prediction;
