@@ -136,7 +136,7 @@ fn log_level(text: &str) -> Result<(), String> {
     }
     // A comma within a span's fields separates no directives.
     if !text.contains('[') {
-        for directive in text.split(',').map(str::trim) {
+        for directive in text.split(',') {
             let level = directive.rsplit('=').next().unwrap_or(directive);
             if !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
                 let all = LEVELS.join(", ");
