@@ -1,7 +1,9 @@
 //! The layers that a configuration is made of: each reads its source, reports the keys that do not exist, and keeps
 //! the values of those that do, with their place.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use ::config::{ConfigError, Map, Source, Value, ValueKind};
@@ -38,10 +40,12 @@ impl Source for Layer {
 
 /// The file's layer. A syntax error does not hide the rest: what can still be read is checked too.
 pub(super) fn file(path: &Path, text: &str, schema: &Schema, problems: &mut Vec<ConfigProblem>) -> Layer {
-    let place = |offset: usize| Place::File { path: path.to_owned(), line: position(text, offset).0, column: 0 };
+    let (text, errors) = without_stray_lines(text);
+    let lines = Lines::new(&text);
+    let place = |offset: usize| Place::File { path: path.to_owned(), line: lines.number(offset), column: 0 };
     let mut layer = Layer::default();
     let mut found = Vec::new();
-    let (document, errors) = DeTable::parse_recoverable(text);
+    let (document, more_errors) = DeTable::parse_recoverable(&text);
     for (name, value) in document.get_ref() {
         let section = name.get_ref().as_ref();
         let here = place(name.span().start);
@@ -71,11 +75,12 @@ pub(super) fn file(path: &Path, text: &str, schema: &Schema, problems: &mut Vec<
         }
     }
     // What a broken line seems to say is a guess of the parser's: only the syntax error is told of it.
-    let mut broken = Vec::new();
-    for error in &errors {
-        let (line, column) = position(text, error.span().map_or(0, |span| span.start));
-        if !broken.contains(&line) {
-            broken.push(line);
+    let mut broken = BTreeSet::new();
+    for error in errors.iter().chain(&more_errors) {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = lines.number(start);
+        if broken.insert(line) {
+            let column = text.get(lines.range(start).start..start).map_or(0, |before| before.chars().count() + 1);
             let place = Place::File { path: path.to_owned(), line, column };
             problems.push(ConfigProblem::new(place, "", format!("not valid TOML: {}", one_line(error.message()))));
         }
@@ -86,6 +91,36 @@ pub(super) fn file(path: &Path, text: &str, schema: &Schema, problems: &mut Vec<
     let places = &layer.places;
     layer.values.retain(|key, _| places.contains_key(key));
     layer
+}
+
+/// The text with every line blanked that is neither a setting nor a heading (`workers 3`), and the errors that those
+/// lines are: left as it is, such a line takes the next one down with it. Offsets stay as they were.
+fn without_stray_lines(text: &str) -> (Cow<'_, str>, Vec<toml::de::Error>) {
+    const ROUNDS: usize = 16;
+    let mut text = Cow::Borrowed(text);
+    let mut stray = Vec::new();
+    for _ in 0..ROUNDS {
+        let (_, errors) = DeTable::parse_recoverable(&text);
+        let lines = Lines::new(&text);
+        let mut blanked = BTreeMap::new();
+        for error in errors {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = lines.range(start);
+            let words = text.get(line.clone()).unwrap_or_default();
+            let is_stray = !words.trim().is_empty() && !words.contains(['=', '[', ']']);
+            if is_stray && blanked.insert(line.start, line).is_none() {
+                stray.push(error);
+            }
+        }
+        if blanked.is_empty() {
+            break;
+        }
+        for line in blanked.into_values() {
+            let blank = " ".repeat(line.len());
+            text.to_mut().replace_range(line, &blank);
+        }
+    }
+    (text, stray)
 }
 
 fn unknown(place: Place, section: Option<&str>, name: &str, schema: &Schema) -> ConfigProblem {
@@ -100,14 +135,33 @@ fn shown(name: &str) -> String {
 }
 
 fn one_line(message: &str) -> String {
-    message.lines().map(str::trim).collect::<Vec<_>>().join(", ")
+    message.lines().map(str::trim).collect::<Vec<_>>().join(", ").replace(", expected nothing", "")
 }
 
-/// The line and the column, from 1, of a byte offset.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset.min(text.len())).unwrap_or(text);
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
+/// Where the lines of a text are.
+struct Lines {
+    starts: Vec<usize>,
+    end: usize,
+}
+
+impl Lines {
+    fn new(text: &str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        Lines { starts, end: text.len() + 1 }
+    }
+
+    /// The number, from 1, of the line that an offset lies in.
+    fn number(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
+    }
+
+    /// The bytes of the line that an offset lies in, without its end.
+    fn range(&self, offset: usize) -> Range<usize> {
+        let number = self.number(offset);
+        let start = number.checked_sub(1).and_then(|index| self.starts.get(index)).copied().unwrap_or(0);
+        let next = self.starts.get(number).copied().unwrap_or(self.end);
+        start..next.saturating_sub(1).max(start)
+    }
 }
 
 fn leaf(value: &DeValue<'_>) -> Result<ValueKind, String> {

@@ -21,6 +21,9 @@ pub const DEFAULT_FILE: &str = "/etc/edge-service/edge-service.toml";
 /// The largest configuration file, in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
 
+/// How many problems are listed one by one.
+const MOST_PROBLEMS: usize = 200;
+
 /// Environment variables by name, captured once: nothing below reads the process's own.
 pub type Environment = BTreeMap<String, String>;
 
@@ -185,6 +188,12 @@ fn merge(
         Ok(Loaded { config, source, places, notices: layers::near_misses(environment, &schema) })
     } else {
         problems.sort_by(|one, other| one.place.cmp(&other.place));
+        if problems.len() > MOST_PROBLEMS {
+            let message = format!("and {} more; is it a configuration file?", problems.len() - MOST_PROBLEMS);
+            problems.truncate(MOST_PROBLEMS);
+            let place = problems.last().map_or(Place::Default, |problem| problem.place.clone());
+            problems.push(ConfigProblem::new(place, "", message));
+        }
         Err(ConfigErrors(problems))
     }
 }

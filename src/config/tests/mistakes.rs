@@ -124,6 +124,31 @@ fn a_syntax_error_has_its_line_and_column_and_hides_nothing_else() {
 }
 
 #[test]
+fn a_line_that_is_no_setting_does_not_take_the_next_one_with_it() {
+    let bench = Bench::new("[server]\nworkers 3\nname = ''\nkeep alive\nlistne = 1\nstate_directory = /var/lib/x\n");
+    assert_eq!(
+        bench.problems(),
+        [
+            "edge.toml:2:9: not valid TOML: key with no value, expected `=`",
+            "edge.toml:3: server.name: is empty; give a name, or leave the key out",
+            "edge.toml:4:6: not valid TOML: key with no value, expected `=`",
+            "edge.toml:5: server.listne: unknown key; did you mean server.listen?",
+            "edge.toml:6:19: not valid TOML: string values must be quoted, expected literal string",
+        ]
+    );
+}
+
+#[test]
+fn a_file_of_another_kind_is_refused_soon_and_not_at_length() {
+    for line in ["a\n", "a=1\n", "[a]\n", "= = =\n", "\"\n"] {
+        let started = std::time::Instant::now();
+        let problems = Bench::new(&line.repeat(100_000 / line.len())).problems();
+        assert!(problems.len() <= 201, "{line:?}: {}", problems.len());
+        assert!(started.elapsed().as_secs() < 20, "{line:?}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
 fn a_wrong_value_is_not_held_against_another_key() {
     let bench = Bench::new("model.max_timeout_ms = 'long'\nmodel.default_timeout_ms = 400_000");
     assert_eq!(
