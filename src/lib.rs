@@ -6,4 +6,5 @@ pub mod core;
 pub mod engine;
 pub mod image;
 pub mod metrics;
+pub mod state;
 pub mod telemetry;

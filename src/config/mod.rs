@@ -1,5 +1,20 @@
 //! Configuration: types and defaults, where they come from, and all that is wrong with them at once.
+//!
+//! A setting comes from the lowest of these layers that names it last: the defaults, the TOML file, the two variables
+//! with the older names, the `EDGE_SERVICE__SECTION__KEY` variables, the command line. [`load`] reads them all and
+//! answers either a [`Config`] that [`check`] has nothing against, or every problem with the place where it is.
 
+mod check;
+mod layers;
+mod load;
+mod problem;
+mod schema;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
+pub use check::{check, model_name};
+pub use load::{DEFAULT_FILE, Environment, Loaded, Overrides, captured_environment, load, load_from};
+pub use problem::{ConfigErrors, ConfigProblem, Place, ProblemKind};
 pub use types::{Config, LogConfig, LogFormat, ModelConfig, ServerConfig};
