@@ -3,7 +3,8 @@
 //! Label sets are closed: a label takes the values of an enum, the name of a room, or the one model's name.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -78,10 +79,53 @@ impl Refusal {
     }
 }
 
+/// Counts and sums that the protocol's statistics ask for, beside what Prometheus is told.
+#[derive(Debug, Default)]
+pub struct Totals {
+    answered: AtomicU64,
+    answered_ns: AtomicU64,
+    failed: AtomicU64,
+    failed_ns: AtomicU64,
+    last_answer_ms: AtomicU64,
+}
+
+impl Totals {
+    /// Counts a request that took `took`.
+    pub fn add(&self, outcome: Outcome, took: Duration) {
+        let (count, sum) = match outcome {
+            Outcome::Ok => (&self.answered, &self.answered_ns),
+            _ => (&self.failed, &self.failed_ns),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        sum.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if outcome == Outcome::Ok {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.last_answer_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// Answered requests and their time in nanoseconds.
+    pub fn answered(&self) -> (u64, u64) {
+        (self.answered.load(Ordering::Relaxed), self.answered_ns.load(Ordering::Relaxed))
+    }
+
+    /// Requests without a result and their time in nanoseconds.
+    pub fn failed(&self) -> (u64, u64) {
+        (self.failed.load(Ordering::Relaxed), self.failed_ns.load(Ordering::Relaxed))
+    }
+
+    /// When a request was last answered, in milliseconds since 1970; 0 for never.
+    pub fn last_answer_ms(&self) -> u64 {
+        self.last_answer_ms.load(Ordering::Relaxed)
+    }
+}
+
 /// The metrics of one daemon.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    /// What the protocol's statistics ask for.
+    pub totals: Arc<Totals>,
     /// Whole time of a request, from its head to its answer, in seconds.
     pub request_duration: Histogram,
     /// Requests by model and outcome.
@@ -120,6 +164,7 @@ impl Metrics {
     pub fn new(model: &str, runtime_version: &str) -> prometheus::Result<Arc<Metrics>> {
         let registry = Registry::new();
         let metrics = Metrics {
+            totals: Arc::default(),
             request_duration: histogram(
                 &registry,
                 "inference_request_duration_seconds",

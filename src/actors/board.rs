@@ -1,15 +1,16 @@
 //! What handlers read without asking an actor: the last snapshot, the door to the model, the limits.
 
-use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::Recipient;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use super::model::{Infer, ServedModel};
+use super::model::{Infer, Load, ServedModel, Unload};
 use crate::config::Config;
 use crate::core::admission::Gate;
 use crate::core::status::StatusSnapshot;
+use crate::core::throttle::Throttle;
 use crate::metrics::Metrics;
 
 /// The state of the daemon as it was last handed to the web room.
@@ -21,10 +22,34 @@ pub struct Published {
     pub model: Option<Arc<ServedModel>>,
 }
 
+/// Where messages to the model room go.
+#[derive(Clone)]
+pub struct Door {
+    /// Jobs.
+    pub infer: Recipient<Infer>,
+    /// Loads on request.
+    pub load: Recipient<Load>,
+    /// Unloads on request.
+    pub unload: Recipient<Unload>,
+}
+
+/// A warning that many handlers may want to write at once.
+pub struct Repeated {
+    throttle: Mutex<Throttle>,
+    period: Duration,
+}
+
+impl Repeated {
+    /// Counts an occurrence: `Some(n)` when it is to be written, n others having been held back.
+    pub fn occurred(&self) -> Option<u64> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).occurred(Instant::now(), self.period)
+    }
+}
+
 /// The board in the hall: written by the web room, read by every handler.
 pub struct Board {
     published: ArcSwap<Published>,
-    door: ArcSwapOption<Recipient<Infer>>,
+    door: ArcSwapOption<Door>,
     /// Places in the queue.
     pub queue: Arc<Gate>,
     /// Bytes of request bodies.
@@ -37,6 +62,8 @@ pub struct Board {
     pub runtime_version: String,
     /// Every metric.
     pub metrics: Arc<Metrics>,
+    /// The warning about refused requests.
+    pub refusals: Repeated,
     /// When the daemon started.
     pub started: Instant,
     /// The same on the wall.
@@ -51,6 +78,10 @@ impl Board {
             door: ArcSwapOption::empty(),
             queue: Gate::new(config.model.queue_limit),
             body_memory: Gate::new(config.server.max_body_memory_bytes),
+            refusals: Repeated {
+                throttle: Mutex::default(),
+                period: Duration::from_secs_f64(config.log.repeat_seconds),
+            },
             model_name,
             runtime_version,
             config,
@@ -71,13 +102,13 @@ impl Board {
         self.published.store(published);
     }
 
-    /// Where jobs go, while the model room is there.
-    pub fn door(&self) -> Option<Arc<Recipient<Infer>>> {
+    /// The model room's doors, while it is there.
+    pub fn door(&self) -> Option<Arc<Door>> {
         self.door.load_full()
     }
 
-    /// Names the door to the model room, or that there is none.
-    pub fn set_door(&self, door: Option<Recipient<Infer>>) {
+    /// Names the doors of the model room, or that there are none.
+    pub fn set_door(&self, door: Option<Door>) {
         self.door.store(door.map(Arc::new));
     }
 }

@@ -59,6 +59,11 @@ pub struct Token {
 }
 
 impl Token {
+    /// A token of nothing, of the same gate.
+    pub fn clone_empty(token: &Token) -> Token {
+        Token { gate: Arc::clone(&token.gate), amount: 0 }
+    }
+
     /// Takes `more` onto the same token, unless the limit would be passed.
     pub fn grow(&mut self, more: usize) -> bool {
         match self.gate.take(more) {

@@ -7,6 +7,7 @@
 mod bind;
 mod decode;
 mod error;
+mod file;
 mod manifest;
 mod model;
 mod npy;
@@ -18,6 +19,7 @@ mod section;
 pub use bind::BoundImageModel;
 pub use decode::{Limits, Picture, decode};
 pub use error::ImageError;
+pub use file::{read_input, to_input};
 pub use model::ImageModel;
 pub use npy::read_npy;
 pub use scores::Prediction;

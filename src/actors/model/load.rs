@@ -121,7 +121,7 @@ pub fn hash(path: &Path) -> Result<String, LoadError> {
 fn image_model(path: &Path, spec: &ModelSpec) -> Result<Option<BoundImageModel>, String> {
     match ImageModel::beside(path).map_err(|error| error.to_string())? {
         None => Ok(None),
-        Some(model) => model.bind(spec).map(Some).map_err(|problems| problems.join("; ")),
+        Some(model) => model.check(spec).map(Some).map_err(|problems| problems.join("; ")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 
 use super::{CanaryChanged, ChildDown, ModelChanged, Stop};
-use crate::actors::board::{Board, Published};
+use crate::actors::board::{Board, Door, Published};
 use crate::actors::model::{Model, ReviveEngine, StopModel};
 use crate::actors::obituary::Obituary;
 use crate::actors::web::{Publish, SetDoor, StopServing, Web};
@@ -84,7 +84,12 @@ impl Supervisor {
     /// Hands the snapshot and the door to the web room.
     fn announce(&self) {
         if let Some(web) = &self.web {
-            web.do_send(SetDoor(self.model.clone().map(Addr::recipient)));
+            let door = self.model.as_ref().map(|model| Door {
+                infer: model.clone().recipient(),
+                load: model.clone().recipient(),
+                unload: model.clone().recipient(),
+            });
+            web.do_send(SetDoor(door));
             web.do_send(Publish(Arc::new(self.published.clone())));
         }
     }

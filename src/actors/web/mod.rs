@@ -10,10 +10,9 @@ mod actor;
 
 use std::sync::Arc;
 
-use actix::{Message, Recipient};
+use actix::Message;
 
-use super::board::Published;
-use super::model::Infer;
+use super::board::{Door, Published};
 
 pub use actor::{ServerFactory, Web};
 
@@ -25,7 +24,7 @@ pub struct Publish(pub Arc<Published>);
 /// Where jobs go now.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct SetDoor(pub Option<Recipient<Infer>>);
+pub struct SetDoor(pub Option<Door>);
 
 /// Accept no more connections and finish those that are there.
 #[derive(Message)]

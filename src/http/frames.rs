@@ -1,0 +1,106 @@
+//! `POST /api/v1/frames`: one picture in, its labels out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::ask::{ask, note, served};
+use super::body::{self, Pool};
+use super::error::ApiError;
+use super::record::{Record, milliseconds};
+use super::wrap::RequestId;
+use crate::actors::board::Board;
+use crate::actors::model::{ServedModel, deadline};
+use crate::core::tensor::Tensor;
+use crate::image::{self, Limits, Prediction};
+use crate::metrics::{Outcome, seconds};
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    id: &'a str,
+    model_name: &'a str,
+    predictions: Vec<Prediction>,
+    timing_ms: Timing,
+}
+
+#[derive(Serialize)]
+struct Timing {
+    decode: f64,
+    preprocess: f64,
+    queue: f64,
+    inference: f64,
+}
+
+/// Answers a picture.
+pub async fn frames(
+    request: HttpRequest,
+    payload: web::Payload,
+    board: web::Data<Board>,
+    pool: web::Data<Pool>,
+    id: RequestId,
+) -> Result<HttpResponse, ApiError> {
+    let board = board.into_inner();
+    let record = Record::begin(&board);
+    let answer = answer(&request, payload, &board, &pool.into_inner(), &record, &id).await;
+    record.end(match &answer {
+        Ok(_) => Outcome::Ok,
+        Err(error) => note(&board, error),
+    });
+    answer
+}
+
+async fn answer(
+    request: &HttpRequest,
+    payload: web::Payload,
+    board: &Arc<Board>,
+    pool: &Arc<Pool>,
+    record: &Record,
+    id: &RequestId,
+) -> Result<HttpResponse, ApiError> {
+    let model = served(board)?;
+    if model.image.is_none() {
+        return Err(no_pictures());
+    }
+    let bytes = body::read(board, pool, request.headers(), payload).await?.bytes;
+    let limits = Limits { max_pixels: board.config.model.max_image_pixels };
+    let prepared = web::block({
+        let model = Arc::clone(&model);
+        move || prepare(&model, &bytes, &limits)
+    });
+    let Prepared { input, decode, preprocess } = prepared.await.map_err(|_| ApiError::Internal)??;
+    board.metrics.decode_duration.observe(seconds(decode));
+    board.metrics.preprocess_duration.observe(seconds(preprocess));
+    let image = model.image.as_ref().ok_or_else(no_pictures)?;
+    let deadline = deadline(record.begun, None, &board.config);
+    let (outputs, reply) =
+        ask(board, vec![input], vec![image.output_name().to_owned()], record.begun, deadline).await?;
+    let predictions = image.postprocess(&outputs, None)?;
+    let timing_ms = Timing {
+        decode: milliseconds(decode),
+        preprocess: milliseconds(preprocess),
+        queue: milliseconds(reply.queue),
+        inference: milliseconds(reply.inference),
+    };
+    Ok(HttpResponse::Ok().json(Answer { id: &id.0, model_name: &model.name, predictions, timing_ms }))
+}
+
+struct Prepared {
+    input: Tensor,
+    decode: Duration,
+    preprocess: Duration,
+}
+
+fn prepare(model: &ServedModel, bytes: &[u8], limits: &Limits) -> Result<Prepared, ApiError> {
+    let image = model.image.as_ref().ok_or_else(no_pictures)?;
+    let begun = Instant::now();
+    let picture = image::decode(bytes, limits)?;
+    let decoded = Instant::now();
+    let input = image.preprocess(&picture)?;
+    Ok(Prepared { input, decode: decoded - begun, preprocess: decoded.elapsed() })
+}
+
+fn no_pictures() -> ApiError {
+    ApiError::Invalid("the model takes no pictures: put a model.toml beside the model file".to_owned())
+}

@@ -1,0 +1,23 @@
+//! Fault hooks for the project's own tests: not in a shipped binary.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::error::ApiError;
+use crate::actors::supervisor::PanicIn;
+use crate::core::status::Room;
+use crate::hooks::Hooks;
+
+/// `POST /test/panic/{room}`; `handler` panics right here.
+#[allow(clippy::panic)]
+pub async fn panic(request: HttpRequest, hooks: web::Data<Hooks>) -> Result<HttpResponse, ApiError> {
+    let room = match request.match_info().get("room") {
+        Some("supervisor") => Room::Supervisor,
+        Some("model") => Room::Model,
+        Some("engine") => Room::Engine,
+        Some("web") => Room::Web,
+        Some("handler") => panic!("a test asked a handler to panic"),
+        _ => return Err(ApiError::NoSuchPath),
+    };
+    hooks.panic(PanicIn(room));
+    Ok(HttpResponse::Accepted().finish())
+}

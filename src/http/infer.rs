@@ -1,0 +1,111 @@
+//! `POST /v2/models/{name}[/versions/{version}]/infer`: the protocol's inference.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::vec::IntoIter;
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+
+use super::ask::{ask, note, served};
+use super::body::{self, Body, HEADER_LENGTH, Pool};
+use super::error::ApiError;
+use super::models::check_name;
+use super::protocol::{self, InferRequest, OutputForm, ProtocolLimits, Rendered};
+use super::record::Record;
+use crate::actors::board::Board;
+use crate::actors::model::{ServedModel, deadline};
+use crate::core::tensor::{Tensor, TensorData};
+use crate::metrics::Outcome;
+
+/// JSON from this size on is read and written on a thread that no connection waits for.
+const HEAVY_JSON: usize = 64 << 10;
+
+/// Answers an inference request.
+pub async fn infer(
+    request: HttpRequest,
+    payload: web::Payload,
+    board: web::Data<Board>,
+    pool: web::Data<Pool>,
+) -> Result<HttpResponse, ApiError> {
+    let board = board.into_inner();
+    let record = Record::begin(&board);
+    let answer = answer(&request, payload, &board, &pool.into_inner(), &record).await;
+    record.end(match &answer {
+        Ok(_) => Outcome::Ok,
+        Err(error) => note(&board, error),
+    });
+    answer
+}
+
+async fn answer(
+    request: &HttpRequest,
+    payload: web::Payload,
+    board: &Arc<Board>,
+    pool: &Arc<Pool>,
+    record: &Record,
+) -> Result<HttpResponse, ApiError> {
+    check_name(board, request)?;
+    let model = served(board)?;
+    let body = body::read(board, pool, request.headers(), payload).await?;
+    let limits = ProtocolLimits { max_tensor_bytes: board.config.server.max_body_bytes };
+    let InferRequest { id, timeout_us, inputs, outputs: plans } = parse(body, &model, limits).await?;
+    let names = plans.iter().map(|plan| plan.name.clone()).collect();
+    let deadline = deadline(record.begun, timeout_us, &board.config);
+    let (outputs, _) = ask(board, inputs, names, record.begun, deadline).await?;
+    let heavy = plans.iter().any(|plan| plan.form != OutputForm::Binary)
+        && outputs.iter().map(json_weight).sum::<usize>() > HEAVY_JSON;
+    let render = move || {
+        let labels = model.image.as_ref().and_then(|image| image.labels());
+        protocol::render(&model.name, &model.version, id.as_deref(), &outputs, &plans, labels)
+    };
+    let rendered = if heavy { web::block(render).await.map_err(|_| ApiError::Internal)?? } else { render()? };
+    Ok(response(rendered))
+}
+
+async fn parse(body: Body, model: &Arc<ServedModel>, limits: ProtocolLimits) -> Result<InferRequest, ApiError> {
+    let Body { bytes, header_length } = body;
+    let heavy = header_length.unwrap_or(bytes.len()) > HEAVY_JSON;
+    let model = Arc::clone(model);
+    let parse = move || protocol::parse(bytes, header_length, &model.name, &model.spec, &limits);
+    Ok(if heavy { web::block(parse).await.map_err(|_| ApiError::Internal)?? } else { parse()? })
+}
+
+fn json_weight(tensor: &Tensor) -> usize {
+    match tensor.data() {
+        TensorData::Raw(raw) => raw.len(),
+        TensorData::Strings(strings) => strings.iter().map(Bytes::len).sum(),
+    }
+}
+
+fn response(rendered: Rendered) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    match rendered.header_length {
+        None => response.content_type("application/json"),
+        Some(length) => response.content_type("application/octet-stream").insert_header((HEADER_LENGTH, length)),
+    };
+    let length = rendered.len() as u64;
+    let mut pieces = vec![rendered.head];
+    pieces.extend(rendered.binary.into_iter().filter(|piece| !piece.is_empty()));
+    response.body(Pieces { length, pieces: pieces.into_iter() })
+}
+
+/// An answer in pieces: the outputs go out from the memory in which the runtime left them.
+struct Pieces {
+    length: u64,
+    pieces: IntoIter<Bytes>,
+}
+
+impl MessageBody for Pieces {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.length)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(self.pieces.next().map(Ok))
+    }
+}

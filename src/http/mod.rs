@@ -1,0 +1,28 @@
+//! The way from a connection to a job and back: the only floor that knows JSON and status codes.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `server` | the server, its limits and its routes |
+//! | `frame` | what goes around every request: its id, and an answer even after a panic |
+//! | `body` | a body, read into one aligned buffer within its limits |
+//! | `ask` | a job to the model room and its answer, or the end of it |
+//! | `infer`, `frames` | the protocol's inference, and pictures |
+//! | `health`, `models`, `repository` | what is asked without a job |
+//! | `error` | the one map from what went wrong to what the client reads |
+
+mod ask;
+mod body;
+mod error;
+mod frames;
+mod health;
+#[cfg(feature = "test-hooks")]
+mod hooks;
+mod infer;
+mod models;
+pub mod protocol;
+mod record;
+mod repository;
+mod server;
+mod wrap;
+
+pub use server::server;

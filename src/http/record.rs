@@ -1,0 +1,56 @@
+//! What the metrics learn of a request: always something, whichever way it ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::actors::board::Board;
+use crate::engine::job::Reply;
+use crate::metrics::{Outcome, seconds};
+
+/// One request from its head to its end; dropped without an end, its client has gone.
+pub struct Record {
+    board: Arc<Board>,
+    /// When the head was read.
+    pub begun: Instant,
+    done: bool,
+}
+
+impl Record {
+    /// A request whose head was just read.
+    pub fn begin(board: &Arc<Board>) -> Record {
+        Record { board: Arc::clone(board), begun: Instant::now(), done: false }
+    }
+
+    /// The request has ended.
+    pub fn end(mut self, outcome: Outcome) {
+        self.count(outcome);
+    }
+
+    fn count(&mut self, outcome: Outcome) {
+        self.done = true;
+        let metrics = &self.board.metrics;
+        let took = self.begun.elapsed();
+        metrics.request_duration.observe(seconds(took));
+        metrics.requests.with_label_values(&[self.board.model_name.as_str(), outcome.name()]).inc();
+        metrics.totals.add(outcome, took);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.done {
+            self.count(Outcome::Gone);
+        }
+    }
+}
+
+/// Notes the two times that a reply carries.
+pub fn observe_reply(board: &Board, reply: &Reply) {
+    board.metrics.queue_duration.observe(seconds(reply.queue));
+    board.metrics.inference_duration.observe(seconds(reply.inference));
+}
+
+/// Milliseconds for an answer.
+pub fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,71 @@
+//! What goes around every request: its id in and out, and an answer even after a panic in a handler.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use futures_util::FutureExt;
+
+use super::error::ApiError;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest id that is taken from a client.
+const MAX_ID: usize = 128;
+
+/// The request's id: the client's, or one of ours.
+#[derive(Clone)]
+pub struct RequestId(pub Arc<str>);
+
+impl FromRequest for RequestId {
+    type Error = Infallible;
+    type Future = Ready<Result<RequestId, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(request.extensions().get::<RequestId>().cloned().unwrap_or_else(|| RequestId("".into()))))
+    }
+}
+
+/// Takes a client's id where it is short and printable.
+fn request_id(request: &ServiceRequest) -> RequestId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
+    match given.filter(|id| !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(|byte| byte.is_ascii_graphic())) {
+        Some(id) => RequestId(id.into()),
+        None => {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            RequestId(format!("{:08x}-{number:x}", std::process::id()).into())
+        }
+    }
+}
+
+/// The layer.
+pub async fn wrap(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let id = request_id(&request);
+    request.extensions_mut().insert(id.clone());
+    let outer = request.request().clone();
+    let mut response = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(Ok(response)) => response.map_into_left_body(),
+        Ok(Err(error)) => {
+            ServiceResponse::new(outer, error.error_response()).map_into_right_body()
+        }
+        // The panic hook has logged it with its place.
+        Err(_) => {
+            use actix_web::ResponseError;
+            ServiceResponse::new(outer, ApiError::Internal.error_response()).map_into_right_body()
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    Ok(response)
+}
