@@ -8,23 +8,27 @@
 //! |-------------------------|-----------------------------------------------------------------|
 //! | [`parse_header_length`] | reads `Inference-Header-Content-Length`                         |
 //! | [`parse`]               | a request's body to tensors and to a plan for every output      |
+//! | [`render`]              | tensors to an answer's body, by those plans                     |
 //!
 //! Binary tensors and plain strings are slices of the body: no copy is made, and the body lives as long as they do.
 //! They have whatever alignment the client gave them.
 
 mod binary;
+mod classify;
 mod data;
 mod error;
 mod json;
 mod number;
 mod parameters;
 mod request;
+mod response;
 #[cfg(test)]
 mod tests;
 
 pub use binary::parse_header_length;
 pub use error::{CLIP, ErrorKind, ProtocolError};
 pub use request::parse;
+pub use response::{Rendered, render};
 
 use crate::core::tensor::Tensor;
 

@@ -1,7 +1,10 @@
 //! Tests by requirement number, see `docs/http.md`.
 
 mod binary;
+mod json;
 mod requests;
+mod responses;
+mod round_trip;
 
 use bytes::Bytes;
 
