@@ -9,6 +9,7 @@
 //! | [`parse_header_length`] | reads `Inference-Header-Content-Length`                         |
 //! | [`parse`]               | a request's body to tensors and to a plan for every output      |
 //! | [`render`]              | tensors to an answer's body, by those plans                     |
+//! | [`metadata`]            | the protocol's other answers: metadata, index, statistics, ...  |
 //!
 //! Binary tensors and plain strings are slices of the body: no copy is made, and the body lives as long as they do.
 //! They have whatever alignment the client gave them.
@@ -18,6 +19,7 @@ mod classify;
 mod data;
 mod error;
 mod json;
+pub mod metadata;
 mod number;
 mod parameters;
 mod request;

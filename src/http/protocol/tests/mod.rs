@@ -1,5 +1,6 @@
 //! Tests by requirement number, see `docs/http.md`.
 
+mod answers;
 mod binary;
 mod json;
 mod requests;
