@@ -1,10 +1,27 @@
 //! edge-service: one daemon that serves an ONNX model, watches its box, and keeps itself alive.
+//!
+//! Where things are, from the bottom up; an arrow never runs back:
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | [`core`] | pure decisions: restarts, admission, the canary, readiness, tensors |
+//! | [`config`], [`engine`], [`image`], [`metrics`], [`state`] | settings; what runs a model; pictures; what is measured; files that survive |
+//! | [`actors`] | supervisor, model and web, which speak by messages |
+//! | [`http`] | connections to jobs and back |
+//! | [`daemon`] | the composition root: start order, stop order, joins |
+//! | [`cli`] | commands to exit codes |
 
 pub mod actors;
+pub mod cli;
 pub mod config;
 pub mod core;
+pub mod daemon;
 pub mod engine;
+#[cfg(feature = "test-hooks")]
+pub mod hooks;
+pub mod http;
 pub mod image;
 pub mod metrics;
+pub mod signals;
 pub mod state;
 pub mod telemetry;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The command line to an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    edge_service::cli::main()
+}

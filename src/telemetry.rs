@@ -28,6 +28,14 @@ pub fn start(config: &LogConfig) -> Result<(), String> {
     Ok(())
 }
 
+/// Warnings and errors only, as text: for commands that answer on standard output.
+///
+/// # Errors
+/// One line: a log was started before.
+pub fn start_quiet() -> Result<(), String> {
+    start(&LogConfig { level: "warn".to_owned(), ..LogConfig::default() })
+}
+
 fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
     let place = info.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
     let message = info.payload_as_str().unwrap_or("no message");

@@ -1,5 +1,6 @@
 //! What handlers read without asking an actor: the last snapshot, the door to the model, the limits.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -56,6 +57,8 @@ pub struct Board {
     pub body_memory: Arc<Gate>,
     /// The configuration in force.
     pub config: Arc<Config>,
+    /// Where the daemon listens.
+    pub address: SocketAddr,
     /// The name that the model is served under.
     pub model_name: String,
     /// Version of ONNX Runtime.
@@ -72,7 +75,13 @@ pub struct Board {
 
 impl Board {
     /// A board on which nothing is known yet.
-    pub fn new(config: Arc<Config>, model_name: String, runtime_version: String, metrics: Arc<Metrics>) -> Arc<Board> {
+    pub fn new(
+        config: Arc<Config>,
+        address: SocketAddr,
+        model_name: String,
+        runtime_version: String,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Board> {
         Arc::new(Board {
             published: ArcSwap::from_pointee(Published::default()),
             door: ArcSwapOption::empty(),
@@ -82,6 +91,7 @@ impl Board {
                 throttle: Mutex::default(),
                 period: Duration::from_secs_f64(config.log.repeat_seconds),
             },
+            address,
             model_name,
             runtime_version,
             config,

@@ -263,6 +263,11 @@ impl BoundImageModel {
         &self.output
     }
 
+    /// The classes' names, where there are any.
+    pub fn labels(&self) -> Option<&[String]> {
+        self.labels.as_deref()
+    }
+
     /// The shape that [`BoundImageModel::preprocess`] gives: `[1, C, H, W]` or `[1, H, W, C]`, without the 1 where the
     /// model's input has three dimensions.
     pub fn shape(&self) -> &[usize] {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -69,8 +69,8 @@ fn load_file(
     let Some(spec) = sessions.first().map(|session| session.spec().clone()) else {
         return Err(unusable("no session was made".to_owned()));
     };
-    let image = image_model(path, &spec).map_err(unusable)?;
-    let canary_inputs = canary_inputs(image.as_ref(), config, &spec).map_err(unusable)?;
+    let (image, sample) = image_model(path, &spec).map_err(unusable)?;
+    let canary_inputs = canary_inputs(image.as_ref().zip(sample.as_deref()), config, &spec).map_err(unusable)?;
     let mut baseline = None;
     for session in &mut sessions {
         let learnt = warm_up(session.as_mut(), &canary_inputs, config).map_err(unusable)?;
@@ -88,6 +88,7 @@ fn load_file(
         quantized: false,
         spec,
         image,
+        sample,
         canary_inputs,
         baseline,
         loaded_at: SystemTime::now(),
@@ -118,26 +119,24 @@ pub fn hash(path: &Path) -> Result<String, LoadError> {
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn image_model(path: &Path, spec: &ModelSpec) -> Result<Option<BoundImageModel>, String> {
-    match ImageModel::beside(path).map_err(|error| error.to_string())? {
-        None => Ok(None),
-        Some(model) => model.check(spec).map(Some).map_err(|problems| problems.join("; ")),
-    }
+/// How pictures become input, and the sample, as `model.toml` beside the model says.
+fn image_model(path: &Path, spec: &ModelSpec) -> Result<(Option<BoundImageModel>, Option<PathBuf>), String> {
+    let Some(model) = ImageModel::beside(path).map_err(|error| error.to_string())? else { return Ok((None, None)) };
+    let bound = model.check(spec).map_err(|problems| format!("{}: {}", model.path().display(), problems.join("; ")))?;
+    Ok((Some(bound), model.sample().map(Path::to_owned)))
 }
 
 /// The sample that `model.toml` names, else inputs made up for the model.
 fn canary_inputs(
-    image: Option<&BoundImageModel>,
+    sample: Option<(&BoundImageModel, &Path)>,
     config: &ModelConfig,
     spec: &ModelSpec,
 ) -> Result<Vec<Tensor>, String> {
-    if let Some((image, sample)) = image.and_then(|image| image.sample().map(|sample| (image, sample))) {
-        let limits = image::Limits { max_pixels: config.max_image_pixels };
-        return image::read_input(image, sample, &limits)
-            .map(|tensor| vec![tensor])
-            .map_err(|error| format!("the sample of model.toml, {}: {error}", sample.display()));
-    }
-    Ok(canary::synthetic_inputs(spec).unwrap_or_default())
+    let Some((image, sample)) = sample else { return Ok(canary::synthetic_inputs(spec).unwrap_or_default()) };
+    let limits = image::Limits { max_pixels: config.max_image_pixels };
+    image::read_input(image, sample, &limits)
+        .map(|tensor| vec![tensor])
+        .map_err(|error| format!("the sample of model.toml, {}: {error}", sample.display()))
 }
 
 /// Two runs: the first warms the session, and what both agree on is what the canary will ask for.

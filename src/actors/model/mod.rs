@@ -44,6 +44,8 @@ pub struct ServedModel {
     pub spec: ModelSpec,
     /// How pictures become its input, where `model.toml` says so.
     pub image: Option<BoundImageModel>,
+    /// The sample that `model.toml` names.
+    pub sample: Option<PathBuf>,
     /// The canary's input.
     pub canary_inputs: Vec<Tensor>,
     /// The canary's answer.

@@ -8,7 +8,7 @@ use actix::prelude::*;
 
 use super::{CanaryChanged, ChildDown, ModelChanged, Stop};
 use crate::actors::board::{Board, Door, Published};
-use crate::actors::model::{Model, ReviveEngine, StopModel};
+use crate::actors::model::{Model, ReviveEngine, ServedModel, StopModel};
 use crate::actors::obituary::Obituary;
 use crate::actors::web::{Publish, SetDoor, StopServing, Web};
 use crate::core::restart::{Restart, RestartHistory, RestartPolicy};
@@ -24,6 +24,14 @@ pub const EXIT_MODEL: i32 = 65;
 pub const EXIT_NO_INPUT: i32 = 66;
 /// Exit code of a spent restart budget (`EX_SOFTWARE`).
 pub const EXIT_SOFTWARE: i32 = 70;
+
+/// The exit code of a daemon that could not begin because of its model.
+pub fn exit_code_of(error: &LoadError) -> i32 {
+    match error {
+        LoadError::Missing { .. } => EXIT_NO_INPUT,
+        LoadError::Unusable { .. } => EXIT_MODEL,
+    }
+}
 
 /// How much longer an aborted run may take to notice.
 const ABORT_GRACE: Duration = Duration::from_secs(2);
@@ -190,16 +198,16 @@ impl Handler<ModelChanged> for Supervisor {
             ModelChanged::Loading => ModelState::Loading,
             ModelChanged::Unloaded => ModelState::Unloaded,
             ModelChanged::Ready(model) => {
+                if self.published.status.phase == Phase::Starting {
+                    greet(&self.board, &model);
+                }
                 self.published.model = Some(model);
                 ModelState::Ready
             }
             ModelChanged::Failed(error) => {
                 tracing::error!(event = "model_failed", "{error}");
                 if self.published.status.phase == Phase::Starting {
-                    return self.leave(match error {
-                        LoadError::Missing { .. } => EXIT_NO_INPUT,
-                        LoadError::Unusable { .. } => EXIT_MODEL,
-                    });
+                    return self.leave(exit_code_of(&error));
                 }
                 ModelState::Failed { reason: error.reason().to_owned() }
             }
@@ -216,6 +224,18 @@ impl Handler<ModelChanged> for Supervisor {
             }
             status.model = state;
         });
+    }
+}
+
+/// One line that shows a new operator an answer.
+fn greet(board: &Board, model: &ServedModel) {
+    let address = board.address;
+    match &model.sample {
+        Some(sample) if model.image.is_some() => {
+            let sample = sample.display();
+            tracing::info!(event = "try", "try: curl --data-binary @{sample} http://{address}/api/v1/frames");
+        }
+        _ => tracing::info!(event = "try", "try: curl http://{address}/v2/models/{}", model.name),
     }
 }
 

@@ -17,7 +17,7 @@ use super::model::ServedModel;
 use crate::core::status::{CanaryState, Room};
 use crate::engine::LoadError;
 
-pub use actor::{Factories, Supervisor};
+pub use actor::{Factories, Supervisor, exit_code_of};
 
 /// A room is gone.
 #[derive(Debug, Message)]

@@ -16,7 +16,7 @@ pub type ServerFactory = Arc<dyn Fn(TcpListener, Arc<Board>) -> std::io::Result<
 /// The web room.
 pub struct Web {
     board: Arc<Board>,
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     factory: ServerFactory,
     server: Option<ServerHandle>,
     _obituary: Obituary,
@@ -24,7 +24,7 @@ pub struct Web {
 
 impl Web {
     /// A room that serves on `listener` once it is started.
-    pub fn new(board: Arc<Board>, listener: TcpListener, factory: ServerFactory, obituary: Obituary) -> Web {
+    pub fn new(board: Arc<Board>, listener: Arc<TcpListener>, factory: ServerFactory, obituary: Obituary) -> Web {
         Web { board, listener, factory, server: None, _obituary: obituary }
     }
 }

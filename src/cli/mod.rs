@@ -1,0 +1,97 @@
+//! Commands to exit codes: what an operator types, and what comes back.
+
+mod check;
+mod health;
+mod infer;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Loaded, Overrides};
+
+/// Serves one ONNX model on an edge box, watches the box, and keeps itself alive.
+#[derive(Debug, Parser)]
+#[command(name = "edge-service", version = version(), about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the model (what is done without a command)
+    Run,
+    /// Validate configuration, runtime and model, tell all that is wrong, and start nothing
+    Check,
+    /// Ask the running daemon whether it is ready: exit code 0 or 1
+    Health,
+    /// Run pictures or .npy files through the model, here and now
+    Infer(infer::InferArgs),
+}
+
+/// Options of every command; each overrides the configuration.
+#[derive(Args, Clone, Debug)]
+struct Settings {
+    /// Configuration file [default: /etc/edge-service/edge-service.toml, where it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Model file; switches the quantised form off
+    #[arg(long, global = true, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Name to serve the model under
+    #[arg(long, global = true, value_name = "NAME")]
+    name: Option<String>,
+    /// Address and port to listen on
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+}
+
+impl Settings {
+    fn load(self) -> Result<Loaded, config::ConfigErrors> {
+        let Settings { config, model, name, listen } = self;
+        config::load(&Overrides { config, model, name, listen }, &config::captured_environment())
+    }
+}
+
+fn version() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("EDGE_SERVICE_COMMIT"), ")")
+}
+
+/// Reads the command line of this process and does what it says.
+pub fn main() -> ExitCode {
+    let Cli { command, settings } = Cli::parse();
+    let loaded = match settings.load() {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            complain(&errors);
+            let code = errors.exit_code();
+            // A check tells the rest too, as far as it can be told without a configuration: nothing.
+            return ExitCode::from(code);
+        }
+    };
+    match command.unwrap_or(Command::Run) {
+        Command::Run => run::run(loaded),
+        Command::Check => check::check(&loaded),
+        Command::Health => health::health(&loaded.config),
+        Command::Infer(args) => infer::infer(&loaded.config, &args),
+    }
+}
+
+/// Text for the operator on standard error, each line with the program's name before it.
+#[allow(clippy::print_stderr)]
+fn complain(text: &impl ToString) {
+    for line in text.to_string().lines() {
+        eprintln!("edge-service: {line}");
+    }
+}
+
+/// An answer for the operator or a program on standard output; a closed pipe is no fault of ours.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}

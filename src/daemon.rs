@@ -1,0 +1,167 @@
+//! The composition root: what is started in which order, and what is joined at the end.
+
+use std::net::TcpListener;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+
+use crate::actors::board::Board;
+use crate::actors::model::load::SessionLoader;
+use crate::actors::model::{Model, ModelParts, Shelf};
+use crate::actors::supervisor::{ChildDown, Factories, Supervisor};
+use crate::actors::web::Web;
+use crate::config::{Config, ModelConfig, model_name};
+use crate::core::status::Room;
+use crate::engine::ort::{LoadOptions, Runtime};
+use crate::engine::threads::{OnDeath, Threads};
+use crate::engine::{Session, ort, runtime};
+use crate::http;
+use crate::metrics::Metrics;
+use crate::signals;
+use crate::state::StateDirectory;
+
+/// Exit code of an ONNX Runtime that cannot be used (`EX_UNAVAILABLE`).
+pub const EXIT_RUNTIME: u8 = 69;
+/// Exit code of a port that cannot be listened on, or another refusal of the system (`EX_OSERR`).
+pub const EXIT_SYSTEM: u8 = 71;
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ONNX Runtime library.
+    #[error("{0}")]
+    Runtime(String),
+    /// The port, a thread, a signal handler.
+    #[error("{0}")]
+    System(String),
+}
+
+impl StartError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Runtime(_) => EXIT_RUNTIME,
+            StartError::System(_) => EXIT_SYSTEM,
+        }
+    }
+}
+
+/// Finds and opens the ONNX Runtime library.
+///
+/// # Errors
+/// [`StartError::Runtime`]
+pub fn open_runtime(config: &ModelConfig) -> Result<Runtime, StartError> {
+    let by_environment = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
+    let executable = std::env::current_exe().ok();
+    let path = runtime::find(config, by_environment.as_deref().map(Path::new), executable.as_deref())
+        .map_err(|error| StartError::Runtime(error.to_string()))?;
+    let runtime = Runtime::open(&path)
+        .map_err(|error| StartError::Runtime(format!("ONNX Runtime library {}: {error}", path.display())))?;
+    if runtime::parse_version(runtime.version()).is_some_and(|version| version < runtime::MADE_FOR) {
+        tracing::warn!(
+            event = "runtime_old",
+            "ONNX Runtime {} is older than 1.31 and may crash on a malformed model: fetch a newer one",
+            runtime.version()
+        );
+    }
+    tracing::info!(event = "runtime", version = runtime.version(), "ONNX Runtime {} from {}", runtime.version(), path.display());
+    Ok(runtime)
+}
+
+/// How sessions are made from the configuration.
+pub fn load_options(config: &ModelConfig) -> LoadOptions {
+    let allowed = std::thread::available_parallelism().map_or(1, NonZero::get);
+    LoadOptions {
+        threads: if config.threads == 0 { allowed } else { config.threads },
+        spinning: config.spinning,
+        memory_arena: config.memory_arena,
+        timeout: Duration::from_secs_f64(config.load_timeout_seconds),
+    }
+}
+
+/// A loader of sessions on `runtime`.
+pub fn session_loader(runtime: Runtime, config: &ModelConfig) -> SessionLoader {
+    let options = load_options(config);
+    Arc::new(move |path: &Path| {
+        ort::load(&runtime, path, &options).map(|session| Box::new(session) as Box<dyn Session>)
+    })
+}
+
+/// Runs the daemon until it is told to stop, and gives its exit code.
+///
+/// # Errors
+/// [`StartError`]: nothing was served.
+pub fn run(config: Config) -> Result<i32, StartError> {
+    let listener = TcpListener::bind(config.server.listen).map_err(|error| {
+        StartError::System(format!("cannot listen on {}: {error}; see server.listen", config.server.listen))
+    })?;
+    let address = listener.local_addr().unwrap_or(config.server.listen);
+    let state = StateDirectory::open(&config, &crate::config::captured_environment());
+    if let Some(reason) = state.memory_reason() {
+        tracing::warn!(event = "state_in_memory", "{reason}");
+    }
+    let runtime = open_runtime(&config.model)?;
+    let name = model_name(&config);
+    let metrics = Metrics::new(&name, runtime.version())
+        .map_err(|error| StartError::System(format!("metrics: {error}")))?;
+    let config = Arc::new(config);
+    let board = Board::new(Arc::clone(&config), address, name.clone(), runtime.version().to_owned(), Arc::clone(&metrics));
+    let loader = session_loader(runtime, &config.model);
+
+    let system = System::new();
+    let built = system.block_on(async { build(&board, listener, name, loader) });
+    let threads = built.map_err(|error| StartError::System(format!("the system refuses: {error}")))?;
+    tracing::info!(event = "listening", address = %address, model = board.model_name, "listening on http://{address}");
+    let code = system.run_with_code().map_err(|error| StartError::System(error.to_string()))?;
+    // A stop has joined them; after a spent budget they are told to end now.
+    threads.close();
+    threads.abort();
+    threads.join(Instant::now() + Duration::from_secs(1));
+    Ok(code)
+}
+
+fn build(
+    board: &Arc<Board>,
+    listener: TcpListener,
+    name: String,
+    loader: SessionLoader,
+) -> std::io::Result<Arc<Threads>> {
+    let config = Arc::clone(&board.config);
+    let mailbox: Arc<std::sync::OnceLock<Recipient<ChildDown>>> = Arc::default();
+    let on_death: OnDeath = Arc::new({
+        let mailbox = Arc::clone(&mailbox);
+        move |thread| {
+            if let Some(supervisor) = mailbox.get() {
+                supervisor.do_send(ChildDown { room: Room::Engine, thread, crashed: true });
+            }
+        }
+    });
+    let threads = Threads::start(config.model.sessions, config.model.queue_limit, on_death)?;
+    let parts = ModelParts {
+        config: Arc::clone(&config),
+        threads: Arc::clone(&threads),
+        metrics: Arc::clone(&board.metrics),
+        shelf: Arc::new(Shelf::default()),
+        loader,
+        name,
+    };
+    let (web_board, listener) = (Arc::clone(board), Arc::new(listener));
+    let factories = Factories {
+        model: Box::new(move |obituary, supervisor| {
+            let (events, canary) = (supervisor.clone().recipient(), supervisor.recipient());
+            Model::new(parts.clone(), events, canary, obituary).start()
+        }),
+        web: Box::new(move |obituary| {
+            Web::new(Arc::clone(&web_board), Arc::clone(&listener), Arc::new(http::server), obituary).start()
+        }),
+    };
+    let supervisor = Supervisor::new(Arc::clone(board), Arc::clone(&threads), factories).start();
+    let _ = mailbox.set(supervisor.clone().recipient());
+    #[cfg(feature = "test-hooks")]
+    crate::hooks::Hooks::install(supervisor.clone().recipient());
+    signals::watch(supervisor.recipient())?;
+    Ok(threads)
+}
