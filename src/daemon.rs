@@ -67,7 +67,13 @@ pub fn open_runtime(config: &ModelConfig) -> Result<Runtime, StartError> {
             runtime.version()
         );
     }
-    tracing::info!(event = "runtime", version = runtime.version(), "ONNX Runtime {} from {}", runtime.version(), path.display());
+    tracing::info!(
+        event = "runtime",
+        version = runtime.version(),
+        "ONNX Runtime {} from {}",
+        runtime.version(),
+        path.display()
+    );
     Ok(runtime)
 }
 
@@ -105,10 +111,11 @@ pub fn run(config: Config) -> Result<i32, StartError> {
     }
     let runtime = open_runtime(&config.model)?;
     let name = model_name(&config);
-    let metrics = Metrics::new(&name, runtime.version())
-        .map_err(|error| StartError::System(format!("metrics: {error}")))?;
+    let metrics =
+        Metrics::new(&name, runtime.version()).map_err(|error| StartError::System(format!("metrics: {error}")))?;
     let config = Arc::new(config);
-    let board = Board::new(Arc::clone(&config), address, name.clone(), runtime.version().to_owned(), Arc::clone(&metrics));
+    let board =
+        Board::new(Arc::clone(&config), address, name.clone(), runtime.version().to_owned(), Arc::clone(&metrics));
     let loader = session_loader(runtime, &config.model);
 
     let system = System::new();

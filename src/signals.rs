@@ -1,5 +1,7 @@
 //! Signals of the service manager and of a terminal, as messages to the supervisor.
 
+use std::time::{Duration, Instant};
+
 use actix::Recipient;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -7,6 +9,9 @@ use crate::actors::supervisor::Stop;
 
 /// Exit code when a second signal does not wait for the stop that the first began (128 + SIGINT).
 const EXIT_IMPATIENT: i32 = 130;
+
+/// What comes within this time is the same wish.
+const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// Turns SIGTERM and SIGINT into [`Stop`]; a second one ends the process where it stands.
 ///
@@ -16,17 +21,18 @@ pub fn watch(supervisor: Recipient<Stop>) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     actix_rt::spawn(async move {
-        let mut asked = false;
+        let mut asked: Option<Instant> = None;
         loop {
             let why = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            if asked {
+            // A process group and its parent may both pass one on: only a later one is impatience.
+            if asked.is_some_and(|first| first.elapsed() > IMPATIENCE) {
                 tracing::warn!(event = "stop_forced", "a second {why}: leaving at once");
                 std::process::exit(EXIT_IMPATIENT);
             }
-            asked = true;
+            asked.get_or_insert_with(Instant::now);
             supervisor.do_send(Stop { why });
         }
     });

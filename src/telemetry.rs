@@ -12,13 +12,11 @@ use crate::config::{LogConfig, LogFormat};
 /// # Errors
 /// One line: the level cannot be read, or a log was started before.
 pub fn start(config: &LogConfig) -> Result<(), String> {
-    // The runtime's own words come back as errors to those who asked.
-    let directives = format!("ort=warn,{}", config.level);
+    // What libraries do between their warnings is their own business.
+    let directives = format!("ort=warn,actix_server=warn,{}", config.level);
     let filter = EnvFilter::try_new(&directives).map_err(|error| format!("log.level: {error}"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_span_events(FmtSpan::NONE);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);
     match config.format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),

@@ -116,11 +116,12 @@ fn infer_file(
 
 fn input(model: &ServedModel, bytes: &[u8], config: &Config) -> Result<Tensor, String> {
     let limits = Limits { max_pixels: config.model.max_image_pixels };
-    let tensor = match (&model.image, model.spec.inputs.iter().filter(|input| !input.optional).collect::<Vec<_>>().as_slice()) {
-        (Some(image), _) => image::to_input(image, bytes, &limits),
-        (None, [input]) => image::read_npy(bytes, &input.name),
-        (None, inputs) => return Err(format!("the model has {} inputs, and a file is one of them", inputs.len())),
-    };
+    let tensor =
+        match (&model.image, model.spec.inputs.iter().filter(|input| !input.optional).collect::<Vec<_>>().as_slice()) {
+            (Some(image), _) => image::to_input(image, bytes, &limits),
+            (None, [input]) => image::read_npy(bytes, &input.name),
+            (None, inputs) => return Err(format!("the model has {} inputs, and a file is one of them", inputs.len())),
+        };
     tensor.map_err(|error| error.to_string())
 }
 

@@ -12,7 +12,8 @@ pub const MADE_FOR: (u32, u32) = (1, 31);
 const LIBRARY: &str = "libonnxruntime.so";
 /// The folder of a checkout into which `make` fetches the library.
 const FETCHED: &str = ".runtime";
-const HINT: &str = "run `make runtime` in a checkout, or set model.runtime_library to the file libonnxruntime.so of ONNX Runtime 1.31";
+const HINT: &str =
+    "run `make runtime` in a checkout, or set model.runtime_library to the file libonnxruntime.so of ONNX Runtime 1.31";
 
 /// Why no library could be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +39,11 @@ pub enum RuntimeError {
 ///
 /// # Errors
 /// [`RuntimeError`]; a path that was set by hand is not passed over when it is wrong.
-pub fn find(config: &ModelConfig, dylib_path: Option<&Path>, executable: Option<&Path>) -> Result<PathBuf, RuntimeError> {
+pub fn find(
+    config: &ModelConfig,
+    dylib_path: Option<&Path>,
+    executable: Option<&Path>,
+) -> Result<PathBuf, RuntimeError> {
     let by_hand = config.runtime_library.as_deref().or(dylib_path);
     let candidates = match by_hand {
         Some(path) => vec![if path.is_dir() { path.join(LIBRARY) } else { path.to_owned() }],

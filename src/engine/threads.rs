@@ -280,10 +280,8 @@ fn answer(number: usize, shared: &Shared, mut slice: Vec<Job>) {
 }
 
 fn run_slice(session: &mut dyn Session, slice: &[Job]) -> Vec<Result<Vec<Tensor>, RunError>> {
-    let calls: Vec<Call<'_>> = slice
-        .iter()
-        .map(|job| Call { inputs: &job.inputs, outputs: &job.outputs, cancel: &job.cancel })
-        .collect();
+    let calls: Vec<Call<'_>> =
+        slice.iter().map(|job| Call { inputs: &job.inputs, outputs: &job.outputs, cancel: &job.cancel }).collect();
     let mut results = session.run(&calls);
     // A slice is answered whole, whatever a session gives back.
     results.resize_with(slice.len(), || Err(RunError::Graph("the session gave no answer".to_owned())));

@@ -63,8 +63,7 @@ pub async fn metadata(request: HttpRequest, board: web::Data<Board>) -> Result<H
 pub async fn ready(request: HttpRequest, board: web::Data<Board>) -> Result<HttpResponse, ApiError> {
     check_name(&board, &request)?;
     let readiness = board.published().status.readiness();
-    let mut response =
-        if readiness.is_ok() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let mut response = if readiness.is_ok() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     Ok(response.json(ModelReady { name: &board.model_name, ready: readiness.is_ok(), reason: readiness.err() }))
 }
 

@@ -46,7 +46,9 @@ pub async fn load(request: HttpRequest, body: web::Bytes, board: web::Data<Board
         && let Some(key) = parameters.keys().next()
     {
         let key: String = key.chars().take(40).collect();
-        return Err(ApiError::Invalid(format!("failed to load: parameter '{key}' is not taken: the file is configured")));
+        return Err(ApiError::Invalid(format!(
+            "failed to load: parameter '{key}' is not taken: the file is configured"
+        )));
     }
     let door = board.door().ok_or(ApiError::Lost("the model room is being restarted"))?;
     let (reply, told) = oneshot::channel();
@@ -78,9 +80,10 @@ fn check_local(request: &HttpRequest) -> Result<(), ApiError> {
     let host = request.headers().get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
     let own_host = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok();
-    let foreign_origin = request.headers().get(ORIGIN).is_some_and(|origin| {
-        origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")) != Some(host)
-    });
+    let foreign_origin = request
+        .headers()
+        .get(ORIGIN)
+        .is_some_and(|origin| origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")) != Some(host));
     if loopback && own_host && !foreign_origin {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
@@ -52,20 +53,21 @@ pub async fn wrap(
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let id = request_id(&request);
     request.extensions_mut().insert(id.clone());
-    let outer = request.request().clone();
-    let mut response = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
-        Ok(Ok(response)) => response.map_into_left_body(),
-        Ok(Err(error)) => {
-            ServiceResponse::new(outer, error.error_response()).map_into_right_body()
+    let id = HeaderValue::from_str(&id.0);
+    let error = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(Ok(mut response)) => {
+            if let Ok(id) = id {
+                response.headers_mut().insert(REQUEST_ID, id);
+            }
+            return Ok(response);
         }
+        Ok(Err(error)) => error,
         // The panic hook has logged it with its place.
-        Err(_) => {
-            use actix_web::ResponseError;
-            ServiceResponse::new(outer, ApiError::Internal.error_response()).map_into_right_body()
-        }
+        Err(_) => ApiError::Internal.into(),
     };
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert(REQUEST_ID, value);
+    let mut response = error.error_response();
+    if let Ok(id) = id {
+        response.headers_mut().insert(REQUEST_ID, id);
     }
-    Ok(response)
+    Err(InternalError::from_response(error, response).into())
 }

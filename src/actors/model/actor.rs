@@ -12,7 +12,6 @@ use super::{Infer, Load, LoadFinished, ReviveEngine, ServedModel, StopModel, Unl
 use crate::actors::obituary::Obituary;
 use crate::actors::supervisor::{CanaryChanged, ModelChanged};
 use crate::config::Config;
-use crate::engine::LoadError;
 use crate::engine::threads::{Threads, Work};
 use crate::metrics::{Metrics, seconds};
 
@@ -113,7 +112,11 @@ impl Model {
         let work = self.load_work(reply, context);
         if self.threads.send(work).is_err() && !self.stopping {
             // The waiter sees its reply dropped; where nobody waits, the load is tried again.
-            tracing::warn!(event = "load_put_off", "the engine takes no load now: tried again in {} s", RETRY.as_secs());
+            tracing::warn!(
+                event = "load_put_off",
+                "the engine takes no load now: tried again in {} s",
+                RETRY.as_secs()
+            );
             self.retry(context);
         }
     }

@@ -110,10 +110,8 @@ impl Model {
             (_, Err(RunError::Cancelled | RunError::NoModel)) => return,
             (Baseline::AnswerOnly { .. }, _) => Ok(()),
             (Baseline::KnownAnswer(_), Err(error)) => Err(error.to_string()),
-            (Baseline::KnownAnswer(known), Ok(outputs)) => {
-                compare(known, &outputs, self.config.model.canary_tolerance)
-                    .map_err(|difference| format!("the answer differs from the one at warm-up: {difference}"))
-            }
+            (Baseline::KnownAnswer(known), Ok(outputs)) => compare(known, &outputs, self.config.model.canary_tolerance)
+                .map_err(|difference| format!("the answer differs from the one at warm-up: {difference}")),
         };
         self.count(if verdict.is_ok() { "ok" } else { "wrong" });
         self.set_canary_state(match verdict {

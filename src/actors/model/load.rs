@@ -147,7 +147,10 @@ fn warm_up(session: &mut dyn Session, inputs: &[Tensor], config: &ModelConfig) -
     let first = run();
     let second = if first.is_ok() { run() } else { first.clone() };
     if [&first, &second].iter().any(|result| matches!(result, Err(RunError::Cancelled))) {
-        return Err(format!("it did not answer its warm-up within {} s; see model.load_timeout_seconds", limit.as_secs_f64()));
+        return Err(format!(
+            "it did not answer its warm-up within {} s; see model.load_timeout_seconds",
+            limit.as_secs_f64()
+        ));
     }
     let text = |result: Result<Vec<Tensor>, RunError>| result.map_err(|error| error.to_string());
     Ok(canary::learn(text(first), text(second), config.canary_tolerance))

@@ -124,8 +124,19 @@ impl Supervisor {
         });
     }
 
-    fn stopping(&self) -> bool {
+    fn is_leaving(&self) -> bool {
         self.published.status.phase == Phase::Stopping
+    }
+
+    fn revive_engine(&mut self, thread: usize, context: &mut Context<Self>) {
+        match &self.model {
+            Some(model) => model.do_send(ReviveEngine { thread }),
+            // The model room is down too: the thread waits for it.
+            None => {
+                let again = self.policy.backoff.max(Duration::from_millis(1));
+                context.run_later(again, move |supervisor, context| supervisor.revive_engine(thread, context));
+            }
+        }
     }
 
     fn leave(&mut self, code: i32) {
@@ -158,7 +169,7 @@ impl Handler<ChildDown> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, down: ChildDown, context: &mut Self::Context) {
-        if self.stopping() {
+        if self.is_leaving() {
             return;
         }
         let ChildDown { room, thread, crashed } = down;
@@ -176,12 +187,8 @@ impl Handler<ChildDown> for Supervisor {
         tracing::error!(event = "room_down", %room, crashed, wait_ms = wait.as_millis(), "{room} is down, back soon");
         self.set_down(room, true);
         context.run_later(wait, move |supervisor, context| match room {
-            _ if supervisor.stopping() => {}
-            Room::Engine => match &supervisor.model {
-                Some(model) => model.do_send(ReviveEngine { thread }),
-                // The model room is down too; once it is back it loads, and this thread is told then.
-                None => context.notify_later(ChildDown { room, thread, crashed }, supervisor.policy.backoff),
-            },
+            _ if supervisor.is_leaving() => {}
+            Room::Engine => supervisor.revive_engine(thread, context),
             _ => supervisor.build(room, context),
         });
     }
@@ -191,7 +198,7 @@ impl Handler<ModelChanged> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, changed: ModelChanged, _: &mut Self::Context) {
-        if self.stopping() {
+        if self.is_leaving() {
             return;
         }
         let state = match changed {
@@ -243,7 +250,7 @@ impl Handler<CanaryChanged> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, changed: CanaryChanged, _: &mut Self::Context) {
-        if !self.stopping() {
+        if !self.is_leaving() {
             self.change(|status| status.canary = changed.0);
         }
     }
@@ -253,7 +260,7 @@ impl Handler<Stop> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, stop: Stop, context: &mut Self::Context) {
-        if self.stopping() {
+        if self.is_leaving() {
             return;
         }
         tracing::info!(event = "stopping", why = stop.why, "stopping: {}", stop.why);
@@ -265,7 +272,10 @@ impl Handler<Stop> for Supervisor {
             if let Some(web) = web
                 && actix_rt::time::timeout(limit, web.send(StopServing)).await.is_err()
             {
-                tracing::warn!(event = "stop_timeout", "requests are still running at server.shutdown_timeout_seconds: ended");
+                tracing::warn!(
+                    event = "stop_timeout",
+                    "requests are still running at server.shutdown_timeout_seconds: ended"
+                );
                 threads.abort();
                 let _ = actix_rt::time::timeout(ABORT_GRACE, web.send(StopServing)).await;
             }

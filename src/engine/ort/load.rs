@@ -84,7 +84,9 @@ fn explain(reason: &str) -> String {
     } else if lower.contains("protobuf parsing failed") || lower.contains("modelproto does not have a graph") {
         format!("it is not an ONNX model, or cut short: fetch it again ({reason})")
     } else if lower.contains("not a registered function/op") || lower.contains("could not find an implementation") {
-        format!("it uses an operator that this ONNX Runtime does not have: export it with standard operators ({reason})")
+        format!(
+            "it uses an operator that this ONNX Runtime does not have: export it with standard operators ({reason})"
+        )
     } else {
         reason.to_owned()
     }
@@ -108,7 +110,9 @@ fn spec(session: &ort::session::Session) -> Result<ModelSpec, String> {
         }
     }
     if outputs.is_empty() {
-        return Err("none of its outputs is a tensor that the protocol can name: export it with tensor outputs".to_owned());
+        return Err(
+            "none of its outputs is a tensor that the protocol can name: export it with tensor outputs".to_owned()
+        );
     }
     Ok(ModelSpec { inputs, outputs, left_out })
 }

@@ -30,10 +30,9 @@ impl Runtime {
     pub fn open(path: &Path) -> Result<Runtime, String> {
         let path = std::path::absolute(path).map_err(|error| error.to_string())?;
         let builder = ort::init_from(&path).map_err(|error| one_line(&error.to_string()))?;
-        let environment =
-            builder.with_telemetry(false).build().map_err(|error| one_line(&error.to_string()))?;
+        let environment = builder.with_telemetry(false).build().map_err(|error| one_line(&error.to_string()))?;
         environment.set_log_level(LogLevel::Error);
-        Ok(Runtime { environment, version: library_version() })
+        Ok(Runtime { environment, version: library_version(&path).unwrap_or_else(|| "unknown".to_owned()) })
     }
 
     /// The library's version, such as `1.31.1`.
@@ -43,15 +42,15 @@ impl Runtime {
 }
 
 /// The version as the library itself gives it, which its name need not tell.
-fn library_version() -> String {
-    // SAFETY: the library is open for the life of the process, and gives a constant, terminated string.
+fn library_version(path: &Path) -> Option<String> {
+    type Base = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
+    // SAFETY: the library at `path` is open already, so this runs no initialiser of it; the function and the
+    // terminated string that it leads to are part of the runtime's stable interface.
     unsafe {
-        let base = ort::sys::OrtGetApiBase();
-        if base.is_null() {
-            return "unknown".to_owned();
-        }
-        let text = ((*base).GetVersionString)();
-        if text.is_null() { "unknown".to_owned() } else { std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned() }
+        let library = libloading::Library::new(path).ok()?;
+        let base = library.get::<Base>(b"OrtGetApiBase").ok()?().as_ref()?;
+        let text = (base.GetVersionString)();
+        (!text.is_null()).then(|| std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
     }
 }
 
@@ -97,7 +96,8 @@ impl OrtSession {
         call.cancel.begin(run.clone()).map_err(|_| RunError::Cancelled)?;
         let mut values = Vec::with_capacity(call.inputs.len());
         for tensor in call.inputs {
-            values.push((tensor.name(), SessionInputValue::from(value::Input::new(tensor).map_err(graph)?.into_value())));
+            values
+                .push((tensor.name(), SessionInputValue::from(value::Input::new(tensor).map_err(graph)?.into_value())));
         }
         let outputs = self.session.run_with_options(values, &run.0);
         call.cancel.end();
