@@ -12,23 +12,28 @@ CONFIG := config/edge-service.toml
 FIXTURE_SCRIPTS := $(wildcard tests/python/make_*.py)
 FIXTURES := target/fixtures/made
 
+# Stops with the line that scripts/need says, and no other.
+need = $(call stop-if,$(shell scripts/need $(1) 2>&1))
+stop-if = $(if $(1),$(error $(1)))
+
 .PHONY: help build run test test-system check bench fmt docs fixtures licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## the release binary, target/release/edge-service
-	@scripts/need cargo
+	$(call need,cargo)
 	@$(CARGO) build --release --locked
 
 run: ## fetch ONNX Runtime, build, and serve models/digits on http://127.0.0.1:8080 until Ctrl-C
-	@scripts/need cargo
+	$(call need,cargo)
 	@scripts/fetch-runtime
 	@$(CARGO) build --release --locked
 	@exec $(BINARY) run --config $(CONFIG)
 
-test: check fixtures ## everything that a change must pass: lints, documentation, licences, all tests
+test: check fixtures ## all that a change must pass: lints, documentation, licences, the shipped model, every test
 	@scripts/fetch-runtime
+	@.venv/bin/python models/digits/check.py
 	@$(CARGO) test --locked $(TEST_FEATURES)
 
 test-system: build ## the release binary against the tools that operators use; installs Debian packages when root
@@ -36,35 +41,36 @@ test-system: build ## the release binary against the tools that operators use; i
 	@scripts/test-system
 
 check: ## formatting, lints, documentation and licences, without the tests
-	@scripts/need cargo python3
+	$(call need,cargo python3)
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --locked --all-targets $(TEST_FEATURES) -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	@scripts/check-licences
 
 bench: fixtures ## the benchmarks
-	@scripts/need cargo
+	$(call need,cargo)
 	@scripts/fetch-runtime
 	@$(CARGO) bench --locked
 
 fmt: ## format the Rust code
-	@scripts/need cargo
+	$(call need,cargo)
 	@$(CARGO) fmt --all
 
 docs: ## the documentation of the code, target/doc/edge_service/index.html
-	@scripts/need cargo
+	$(call need,cargo)
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 fixtures: $(FIXTURES) ## the small models and files that the tests read, in target/fixtures
 
 $(FIXTURES): $(FIXTURE_SCRIPTS) tests/python/requirements.txt scripts/make-venv
+	$(call need,python3 venv)
 	@scripts/make-venv
 	@rm -rf target/fixtures && mkdir -p target/fixtures
 	@for script in $(FIXTURE_SCRIPTS); do .venv/bin/python $$script target/fixtures || exit 1; done
 	@touch $@
 
 licences: ## the licences of all dependencies against deny.toml
-	@scripts/need cargo python3
+	$(call need,cargo python3)
 	@scripts/check-licences
 
 clean: ## what was built; .runtime and .venv, which were downloaded, stay
