@@ -8,6 +8,9 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 
 use super::{ImageError, Picture};
 
+/// A picture between its two passes is never larger than this and larger than the picture itself, in pixels.
+const ACROSS_FIRST_PIXELS: u64 = 1 << 22;
+
 /// How a picture of another shape meets the canvas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -140,21 +143,22 @@ fn resample(picture: &Picture, placement: &Placement, algorithm: ResizeAlg) -> R
     let options = ResizeOptions::new().resize_alg(algorithm).crop(left, top, part_w, part_h);
     let source = ImageRef::new(picture.width(), picture.height(), picture.pixels(), PixelType::U8x3)
         .map_err(|error| ImageError::Preprocess { reason: error.to_string() })?;
-    let (shrinks_x, shrinks_y) = (part_w > f64::from(width), part_h > f64::from(height));
-    if shrinks_x == shrinks_y || algorithm == ResizeAlg::Nearest {
+    if algorithm == ResizeAlg::Nearest {
         return Ok(run(&source, width, height, &options)?.into_vec());
     }
-    // One side shrinks and the other grows: shrink first, else a picture of 1 x 1000000 would in between be as wide as
-    // the canvas and as high as ever.
-    let (between, rest) = if shrinks_x {
-        (options.crop(left, 0.0, part_w, picture.height().into()), [0.0, top, f64::from(width), part_h])
+    // Pillow's order: across, then down. It shows where a filter overshoots, for the picture in between is 8-bit. A
+    // narrow and very high picture goes down first: in between it would be as wide as the canvas and as high as ever.
+    let between_pixels = u64::from(width) * u64::from(picture.height());
+    let across_first = between_pixels <= ACROSS_FIRST_PIXELS || part_w >= f64::from(width);
+    let (between_w, between_h, between, rest) = if across_first {
+        let between = options.crop(left, 0.0, part_w, picture.height().into());
+        (width, picture.height(), between, options.crop(0.0, top, width.into(), part_h))
     } else {
-        (options.crop(0.0, top, picture.width().into(), part_h), [left, 0.0, part_w, f64::from(height)])
+        let between = options.crop(0.0, top, picture.width().into(), part_h);
+        (picture.width(), height, between, options.crop(left, 0.0, part_w, height.into()))
     };
-    let (between_w, between_h) = if shrinks_x { (width, picture.height()) } else { (picture.width(), height) };
     let between = run(&source, between_w, between_h, &between)?;
-    let [left, top, part_w, part_h] = rest;
-    Ok(run(&between, width, height, &options.crop(left, top, part_w, part_h))?.into_vec())
+    Ok(run(&between, width, height, &rest)?.into_vec())
 }
 
 fn run(

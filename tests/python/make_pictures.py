@@ -33,6 +33,10 @@ MORE_CASES = [
     {"case": "crop112", "mode": "crop", "filter": "bilinear", "width": 96, "height": 80, "shorter_side": 112},
     {"case": "bicubic", "mode": "stretch", "filter": "bicubic", "width": 97, "height": 61},
     {"case": "lanczos", "mode": "fit", "filter": "lanczos", "width": 61, "height": 97},
+]
+# Enlarged or not resampled, a JPEG with shared chroma shows what its decoder rounds (see the whole pictures): these
+# cases are for files without.
+UNREDUCED_CASES = [
     {"case": "nearest", "mode": "stretch", "filter": "nearest", "width": 97, "height": 61},
     {"case": "larger", "mode": "stretch", "filter": "bilinear", "width": 500, "height": 400},
 ]
@@ -205,7 +209,13 @@ def main():
     entries = []
     for path in sorted([*out.glob("*.jpg"), *out.glob("*.png")]):
         picture = upright_rgb(path)
-        cases = CASES + (MORE_CASES if path.stem in ("baseline422", "interlaced", "exif6") else [])
+        cases = list(CASES)
+        if path.stem in ("baseline422", "interlaced", "exif6", "cmyk"):
+            cases += MORE_CASES
+        if path.stem in ("interlaced", "cmyk", "grey"):
+            cases += UNREDUCED_CASES
+        if path.stem == "small420":
+            cases = [{**case, "width": 24, "height": 24} for case in cases]
         for case in cases:
             reference = f"{path.name}.{case['case']}.npy"
             np.save(out / reference, np.asarray(resized(picture, case)))

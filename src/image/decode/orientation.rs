@@ -59,11 +59,10 @@ impl Orientation {
             return picture;
         }
         let Picture { width, height, mut pixels } = picture;
-        let (width, height, mut pixels) = if self.transpose {
-            (height, width, transpose(&pixels, width as usize, height as usize))
-        } else {
-            (width, height, std::mem::take(&mut pixels))
-        };
+        if self.transpose {
+            let turned = self.transposed(&pixels, width as usize, height as usize);
+            return Picture { width: height, height: width, pixels: turned };
+        }
         let row_bytes = width as usize * 3;
         if self.mirror {
             for row in pixels.chunks_exact_mut(row_bytes) {
@@ -78,25 +77,31 @@ impl Orientation {
         }
         Picture { width, height, pixels }
     }
-}
 
-/// Rows become columns. Works in square tiles: a whole column of a large picture does not fit the cache.
-fn transpose(pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
-    const TILE: usize = 32;
-    let mut turned = vec![0; pixels.len()];
-    let (from, into) = (pixels.as_chunks::<3>().0, turned.as_chunks_mut::<3>().0);
-    for top in (0..height).step_by(TILE) {
-        for left in (0..width).step_by(TILE) {
-            for x in left..width.min(left + TILE) {
-                for y in top..height.min(top + TILE) {
-                    if let (Some(pixel), Some(place)) = (from.get(y * width + x), into.get_mut(x * height + y)) {
-                        *place = *pixel;
+    /// Columns become rows, mirrored and flipped in the same pass. Works in square tiles: a whole column of a large
+    /// picture does not fit the cache.
+    fn transposed(self, pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
+        const TILE: usize = 32;
+        let mut turned = vec![0; pixels.len()];
+        let (from, into) = (pixels.as_chunks::<3>().0, turned.as_chunks_mut::<3>().0);
+        for top in (0..height).step_by(TILE) {
+            let bottom = height.min(top + TILE);
+            let (first, last) = if self.mirror { (height - bottom, height - top) } else { (top, bottom) };
+            for left in (0..width).step_by(TILE) {
+                for x in left..width.min(left + TILE) {
+                    let row = height * if self.flip { width - 1 - x } else { x };
+                    let places = into.get_mut(row + first..row + last).unwrap_or_default().iter_mut();
+                    let column = from.get(top * width + x..).unwrap_or_default().iter().step_by(width);
+                    if self.mirror {
+                        places.rev().zip(column).for_each(|(place, pixel)| *place = *pixel);
+                    } else {
+                        places.zip(column).for_each(|(place, pixel)| *place = *pixel);
                     }
                 }
             }
         }
+        turned
     }
-    turned
 }
 
 #[cfg(test)]
