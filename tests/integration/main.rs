@@ -1,0 +1,9 @@
+//! The daemon as its operator and its clients see it: a real process, real HTTP, the real runtime.
+//!
+//! Each file is a capability, and reads like the manual's page on it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[allow(dead_code)]
+mod harness;
+mod serving;
