@@ -16,7 +16,7 @@ FIXTURES := target/fixtures/made
 need = $(call stop-if,$(shell scripts/need $(1) 2>&1))
 stop-if = $(if $(1),$(error $(1)))
 
-.PHONY: help build run test test-system check bench fmt docs fixtures licences clean
+.PHONY: help build runtime run test test-system check bench fmt docs fixtures licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,9 @@ help: ## this list
 build: ## the release binary, target/release/edge-service
 	$(call need,cargo)
 	@$(CARGO) build --release --locked
+
+runtime: ## fetch ONNX Runtime into .runtime
+	@scripts/fetch-runtime
 
 run: ## fetch ONNX Runtime, build, and serve models/digits on http://127.0.0.1:8080 until Ctrl-C
 	$(call need,cargo)
