@@ -3,7 +3,7 @@
 mod load;
 mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ort::logging::LogLevel;
@@ -20,6 +20,7 @@ pub use load::{LoadOptions, load};
 pub struct Runtime {
     environment: ort::environment::Environment,
     version: String,
+    path: PathBuf,
 }
 
 impl Runtime {
@@ -32,7 +33,13 @@ impl Runtime {
         let builder = ort::init_from(&path).map_err(|error| one_line(&error.to_string()))?;
         let environment = builder.with_telemetry(false).build().map_err(|error| one_line(&error.to_string()))?;
         environment.set_log_level(LogLevel::Error);
-        Ok(Runtime { environment, version: library_version(&path).unwrap_or_else(|| "unknown".to_owned()) })
+        let version = library_version(&path).unwrap_or_else(|| "unknown".to_owned());
+        Ok(Runtime { environment, version, path })
+    }
+
+    /// The library's file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The library's version, such as `1.31.1`.
