@@ -79,8 +79,11 @@ impl Trials {
             return Ok(());
         }
         let shown = || path.display().to_string();
+        let begun = Instant::now();
         match self.run(path) {
             Verdict::Passed => {
+                let took_ms = begun.elapsed().as_millis();
+                tracing::debug!(event = "model_tried", took_ms, "{} has passed its trial", path.display());
                 self.memory.remember(sha256);
                 Ok(())
             }

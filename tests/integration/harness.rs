@@ -98,7 +98,18 @@ impl Setup {
     /// Runs a command of the binary to its end: exit code, standard output, standard error.
     pub fn run(self, command: &str) -> (i32, String, String) {
         let state = tempfile::tempdir().unwrap();
-        let output = self.command(command, state.path()).output().unwrap();
+        let mut process = self.command(command, state.path());
+        let child = process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id().to_string();
+        let (ended, watch) = std::sync::mpsc::channel::<()>();
+        let watcher = std::thread::spawn(move || {
+            if watch.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-KILL", &pid]).status();
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        watcher.join().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }

@@ -6,4 +6,5 @@
 
 #[allow(dead_code)]
 mod harness;
+mod models;
 mod serving;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::ValueType;
 
+use super::explain::explain;
 use super::{OrtSession, Runtime, one_line, value};
 use crate::core::tensor::{ModelSpec, TensorSpec};
 use crate::engine::LoadError;
@@ -71,24 +72,6 @@ fn builder(runtime: &Runtime, options: &LoadOptions) -> ort::Result<SessionBuild
     // SAFETY: the options belong to the builder, which is alive; the call only sets a flag in them.
     unsafe { ort::Error::result_from_status((ort::api().DisableCpuMemArena)(builder.ptr_mut()))? };
     Ok(builder)
-}
-
-/// What to do about the runtime's own words.
-fn explain(reason: &str) -> String {
-    let lower = reason.to_lowercase();
-    if lower.contains("locale") {
-        let named = reason.split("with name:").nth(1).and_then(|rest| rest.split(':').next());
-        let locale = named.unwrap_or("en_US.UTF-8");
-        format!("its strings need the locale {locale}, which this system lacks: install it ({reason})")
-    } else if lower.contains("protobuf parsing failed") || lower.contains("modelproto does not have a graph") {
-        format!("it is not an ONNX model, or cut short: fetch it again ({reason})")
-    } else if lower.contains("not a registered function/op") || lower.contains("could not find an implementation") {
-        format!(
-            "it uses an operator that this ONNX Runtime does not have: export it with standard operators ({reason})"
-        )
-    } else {
-        reason.to_owned()
-    }
 }
 
 fn spec(session: &ort::session::Session) -> Result<ModelSpec, String> {

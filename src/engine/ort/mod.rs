@@ -1,5 +1,6 @@
 //! The session of ONNX Runtime: the only room that knows `ort`.
 
+mod explain;
 mod load;
 mod value;
 
