@@ -60,7 +60,8 @@ pub fn open_runtime(config: &ModelConfig) -> Result<Runtime, StartError> {
     let path = runtime::find(config, by_environment.as_deref().map(Path::new), executable.as_deref())
         .map_err(|error| StartError::Runtime(error.to_string()))?;
     let runtime = Runtime::open(&path)
-        .map_err(|error| StartError::Runtime(format!("ONNX Runtime library {}: {error}", path.display())))?;
+        .map_err(|error| runtime::RuntimeError::Broken { path: path.display().to_string(), reason: error })
+        .map_err(|error| StartError::Runtime(error.to_string()))?;
     if runtime::parse_version(runtime.version()).is_some_and(|version| version < runtime::MADE_FOR) {
         tracing::warn!(
             event = "runtime_old",

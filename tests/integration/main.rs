@@ -4,7 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod commands;
+mod configuration;
 #[allow(dead_code)]
 mod harness;
 mod models;
+mod runtime_library;
 mod serving;
