@@ -160,7 +160,7 @@ fn infer_answers_pictures_as_text_and_as_json() {
     let (code, out, told) = all.clone().run("infer");
     assert_eq!((code, told.as_str()), (0, ""));
     assert!(out.starts_with("models/digits/samples/7-03.png (") && out.contains(" ms)"), "{out}");
-    assert_eq!(out.lines().count(), samples.len() * 6, "{out}");
+    assert_eq!(out.lines().count(), samples.len() * 4, "{out}");
     let (code, out, _) = all.arg("--json").arg("--top-k").arg("2").run("infer");
     assert_eq!(code, 0);
     let answers: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

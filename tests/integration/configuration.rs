@@ -36,13 +36,13 @@ fn the_file_gives_way_to_the_environment_and_that_to_the_command_line() {
 
 #[test]
 fn ten_mistakes_are_ten_lines_and_nothing_starts() {
-    let text = "[server]\nlisten = \"here\"\nworkers = 0\nnmae = \"x\"\nmax_body_bytes = -1\nkeep_alive_seconds = \"long\"\n\
-                [model]\nversion = \"one\"\nsha256 = \"abc\"\nsessions = 65\n[log]\nformat = \"xml\"\n[logs]\nlevel = \"info\"\n";
+    let text = "[server]\nrestart_budget = 1001\nworkers = 0\nnmae = \"x\"\nmax_body_bytes = -1\nkeep_alive_seconds = \"long\"\n\
+                [model]\nversion = \"one\"\nsha256 = \"abc\"\nsessions = 65\n[log]\nrepeat_seconds = -1\n[logs]\nlevel = \"info\"\n";
     let (_folder, setup) = configured(text);
     let (code, out, told) = setup.run("run");
     assert_eq!((code, out.as_str(), told.lines().count()), (78, "", 10), "{told}");
     for (line, words) in [
-        (2, "server.listen: \"here\" is no address"),
+        (2, "server.restart_budget: 1001 is out of range"),
         (3, "server.workers: 0 is out of range"),
         (4, "server.nmae: unknown key; did you mean server.name?"),
         (5, "server.max_body_bytes: -1 is out of range"),
@@ -50,7 +50,7 @@ fn ten_mistakes_are_ten_lines_and_nothing_starts() {
         (8, "model.version: \"one\" is not a version"),
         (9, "model.sha256: \"abc\" is not a SHA-256"),
         (10, "model.sessions: 65 is out of range"),
-        (12, "log.format: "),
+        (12, "log.repeat_seconds: -1 is out of range"),
         (13, "[logs]: unknown section; did you mean [log]?"),
     ] {
         assert!(told.contains(&format!("edge.toml:{line}: {words}")), "{line}: {words}: {told}");
@@ -209,7 +209,7 @@ fn a_port_in_use_ends_the_start_with_71() {
 #[test]
 fn the_log_is_text_or_json_and_holds_every_panic() {
     let daemon = Setup::digits().ready();
-    assert_eq!(daemon.post("/test/panic/model", b"").status, 200);
+    assert_eq!(daemon.post("/test/panic/model", b"").status, 202);
     let panic = daemon.log.wait("panic");
     assert_eq!(panic["level"], "ERROR");
     assert!(panic["place"].as_str().unwrap().contains(".rs:") && panic["thread"].is_string(), "{panic}");
