@@ -19,6 +19,7 @@ use crate::engine::ort::{LoadOptions, Runtime};
 use crate::engine::threads::{OnDeath, Threads};
 use crate::engine::{LoadError, Session, ort, runtime};
 use crate::http;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::signals;
 use crate::state::StateDirectory;
@@ -130,6 +131,9 @@ pub fn run(config: Config) -> Result<i32, StartError> {
         StartError::System(format!("cannot listen on {}: {error}; see server.listen", config.server.listen))
     })?;
     let address = listener.local_addr().unwrap_or(config.server.listen);
+    if let Err(reason) = limits::make_room(config.server.max_connections) {
+        tracing::warn!(event = "few_files", "{reason}");
+    }
     let state = Arc::new(StateDirectory::open(&config, &crate::config::captured_environment()));
     if let Some(reason) = state.memory_reason() {
         tracing::warn!(event = "state_in_memory", "{reason}");

@@ -22,6 +22,7 @@ pub mod engine;
 pub mod hooks;
 pub mod http;
 pub mod image;
+pub mod limits;
 pub mod metrics;
 pub mod signals;
 pub mod state;

@@ -277,3 +277,35 @@ fn many_idle_connections_do_no_harm() {
     drop(idle);
     answers(&daemon);
 }
+
+#[test]
+fn more_connections_than_open_files_do_not_end_the_daemon() {
+    // A shell lowers the limit, soft and hard, and becomes the daemon.
+    let script = "ulimit -n 64; exec \"$0\" \"$@\"";
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_edge-service"), "--listen", "127.0.0.1:0", "--model"])
+        .arg(crate::harness::model("scalar"))
+        .env("STATE_DIRECTORY", folder.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines =
+        std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap())).map_while(Result::ok);
+    let told = lines.find(|line| line.contains("open files")).unwrap();
+    assert!(told.contains("WARN") && told.contains("allows 64 open files") && told.contains("LimitNOFILE"), "{told}");
+    let listening = lines.find(|line| line.contains("listening on http://")).unwrap();
+    let address = listening.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    lines.find(|line| line.ends_with("ready") || line.contains(" ready ")).unwrap();
+    let drain = std::thread::spawn(move || lines.count());
+    let crowd: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(crowd);
+    let mut stream = TcpStream::connect(&address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(one_answer(&stream).starts_with("HTTP/1.1 200 "));
+    assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drain.join().unwrap();
+}
