@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
@@ -12,12 +13,12 @@ use super::ServedModel;
 use crate::config::ModelConfig;
 use crate::core::canary::{self, Baseline};
 use crate::core::tensor::{ModelSpec, Tensor};
-use crate::engine::cancel::{Cancel, Reason};
+use crate::engine::cancel::{Cancel, Interrupt, Reason};
 use crate::engine::{Call, LoadError, RunError, Session};
 use crate::image::{self, BoundImageModel, ImageModel};
 
-/// Makes a session of a file; what stands behind it is not this room's business.
-pub type SessionLoader = Arc<dyn Fn(&Path) -> Result<Box<dyn Session>, LoadError> + Send + Sync>;
+/// Makes a session of a file, until the switch ends it; what stands behind it is not this room's business.
+pub type SessionLoader = Arc<dyn Fn(&Path, &Cancel) -> Result<Box<dyn Session>, LoadError> + Send + Sync>;
 
 /// A model that is ready to take the place of the one before.
 pub struct Loaded {
@@ -32,13 +33,26 @@ pub struct Loaded {
 /// # Errors
 /// [`LoadError`] of the original.
 pub fn load(config: &ModelConfig, name: &str, loader: &SessionLoader) -> Result<Loaded, LoadError> {
+    load_until(config, name, loader, &Cancel::default())
+}
+
+/// The same, until `cancel` ends it.
+///
+/// # Errors
+/// [`LoadError`] of the original.
+pub fn load_until(
+    config: &ModelConfig,
+    name: &str,
+    loader: &SessionLoader,
+    cancel: &Cancel,
+) -> Result<Loaded, LoadError> {
     if config.use_quantized {
         match &config.quantized_path {
             None => tracing::warn!(
                 event = "quantized_left_out",
                 "the original model is served: model.use_quantized is set, but model.quantized_path is not"
             ),
-            Some(path) => match load_file(config, name, path, None, loader) {
+            Some(path) => match load_file(config, name, path, None, loader, cancel) {
                 Ok(loaded) => return Ok(Loaded { served: ServedModel { quantized: true, ..loaded.served }, ..loaded }),
                 Err(error) => {
                     tracing::warn!(event = "quantized_left_out", "the original model is served: {error}");
@@ -46,7 +60,7 @@ pub fn load(config: &ModelConfig, name: &str, loader: &SessionLoader) -> Result<
             },
         }
     }
-    load_file(config, name, &config.path, config.sha256.as_deref(), loader)
+    load_file(config, name, &config.path, config.sha256.as_deref(), loader, cancel)
 }
 
 fn load_file(
@@ -55,6 +69,68 @@ fn load_file(
     path: &Path,
     pin: Option<&str>,
     loader: &SessionLoader,
+    cancel: &Cancel,
+) -> Result<Loaded, LoadError> {
+    let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
+    let limit = Duration::from_secs_f64(config.load_timeout_seconds);
+    let watch = Watch::over(cancel, limit);
+    let loaded = make(config, name, path, pin, loader, &watch.cancel);
+    match watch.cancel.reason() {
+        None => loaded,
+        Some(Reason::Deadline) => Err(unusable(format!(
+            "it was not loaded and warm within {} s; see model.load_timeout_seconds",
+            limit.as_secs_f64()
+        ))),
+        Some(_) => Err(unusable("its load was ended by a stop".to_owned())),
+    }
+}
+
+/// The switch of one file's load: ended by its limit, or by the one above it.
+struct Watch {
+    cancel: Arc<Cancel>,
+    finished: Option<mpsc::Sender<()>>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+struct Pass(Arc<Cancel>);
+
+impl Interrupt for Pass {
+    fn interrupt(&self) {
+        self.0.cancel(Reason::Stopping);
+    }
+}
+
+impl Watch {
+    fn over(above: &Cancel, limit: Duration) -> Watch {
+        let cancel = Arc::new(Cancel::default());
+        if let Err(reason) = above.begin(Arc::new(Pass(Arc::clone(&cancel)))) {
+            cancel.cancel(reason);
+        }
+        let (finished, watch) = mpsc::channel::<()>();
+        let watched = Arc::clone(&cancel);
+        let watcher = std::thread::spawn(move || {
+            if watch.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                watched.cancel(Reason::Deadline);
+            }
+        });
+        Watch { cancel, finished: Some(finished), watcher: Some(watcher) }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.finished.take();
+        self.watcher.take().map(JoinHandle::join);
+    }
+}
+
+fn make(
+    config: &ModelConfig,
+    name: &str,
+    path: &Path,
+    pin: Option<&str>,
+    loader: &SessionLoader,
+    cancel: &Cancel,
 ) -> Result<Loaded, LoadError> {
     let begun = Instant::now();
     let sha256 = hash(path)?;
@@ -62,9 +138,9 @@ fn load_file(
     if let Some(pin) = pin.filter(|pin| !pin.eq_ignore_ascii_case(&sha256)) {
         return Err(unusable(format!("its SHA-256 is {sha256}, but model.sha256 asks for {pin}")));
     }
-    let mut sessions = vec![loader(path)?];
+    let mut sessions = vec![loader(path, cancel)?];
     for _ in 1..config.sessions {
-        sessions.push(loader(path)?);
+        sessions.push(loader(path, cancel)?);
     }
     let Some(spec) = sessions.first().map(|session| session.spec().clone()) else {
         return Err(unusable("no session was made".to_owned()));
@@ -73,11 +149,11 @@ fn load_file(
     let canary_inputs = canary_inputs(image.as_ref().zip(sample.as_deref()), config, &spec).map_err(unusable)?;
     let mut baseline = None;
     for session in &mut sessions {
-        let learnt = warm_up(session.as_mut(), &canary_inputs, config).map_err(unusable)?;
+        let learnt = warm_up(session.as_mut(), &canary_inputs, config, cancel);
         baseline.get_or_insert(learnt);
     }
     let baseline = baseline.unwrap_or(Baseline::AnswerOnly { reason: "no session was warmed up".to_owned() });
-    if let Baseline::AnswerOnly { reason } = &baseline {
+    if let (Baseline::AnswerOnly { reason }, None) = (&baseline, cancel.reason()) {
         tracing::warn!(event = "canary_answer_only", "the canary asks only for an answer in time: {reason}");
     }
     let served = ServedModel {
@@ -91,6 +167,7 @@ fn load_file(
         sample,
         canary_inputs,
         baseline,
+        generation: 0,
         loaded_at: SystemTime::now(),
         load_duration: begun.elapsed(),
     };
@@ -140,38 +217,14 @@ fn canary_inputs(
 }
 
 /// Two runs: the first warms the session, and what both agree on is what the canary will ask for.
-fn warm_up(session: &mut dyn Session, inputs: &[Tensor], config: &ModelConfig) -> Result<Baseline, String> {
+fn warm_up(session: &mut dyn Session, inputs: &[Tensor], config: &ModelConfig, cancel: &Cancel) -> Baseline {
     let outputs: Vec<String> = session.spec().outputs.iter().map(|output| output.name.clone()).collect();
-    let limit = Duration::from_secs_f64(config.load_timeout_seconds);
-    let mut run = || run_within(session, inputs, &outputs, limit);
+    let mut run = || {
+        let answer = session.run(&[Call { inputs, outputs: &outputs, cancel }]).pop();
+        let answer = answer.unwrap_or_else(|| Err(RunError::Graph("the session gave no answer".to_owned())));
+        answer.map_err(|error| error.to_string())
+    };
     let first = run();
     let second = if first.is_ok() { run() } else { first.clone() };
-    if [&first, &second].iter().any(|result| matches!(result, Err(RunError::Cancelled))) {
-        return Err(format!(
-            "it did not answer its warm-up within {} s; see model.load_timeout_seconds",
-            limit.as_secs_f64()
-        ));
-    }
-    let text = |result: Result<Vec<Tensor>, RunError>| result.map_err(|error| error.to_string());
-    Ok(canary::learn(text(first), text(second), config.canary_tolerance))
-}
-
-fn run_within(
-    session: &mut dyn Session,
-    inputs: &[Tensor],
-    outputs: &[String],
-    limit: Duration,
-) -> Result<Vec<Tensor>, RunError> {
-    let cancel = Arc::new(Cancel::default());
-    let (finished, watch) = mpsc::channel::<()>();
-    let watched = Arc::clone(&cancel);
-    let watcher = std::thread::spawn(move || {
-        if watch.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-            watched.cancel(Reason::Deadline);
-        }
-    });
-    let result = session.run(&[Call { inputs, outputs, cancel: &cancel }]).pop();
-    drop(finished);
-    let _ = watcher.join();
-    result.unwrap_or_else(|| Err(RunError::Graph("the session gave no answer".to_owned())))
+    canary::learn(first, second, config.canary_tolerance)
 }
