@@ -28,3 +28,8 @@ pub async fn answer(request: HttpRequest, hooks: web::Data<Hooks>) -> Result<Htt
     hooks.answer(answers);
     Ok(HttpResponse::Accepted().finish())
 }
+
+/// `GET /test/running`: the runs under way.
+pub async fn running(hooks: web::Data<Hooks>) -> HttpResponse {
+    HttpResponse::Ok().body(hooks.running().to_string())
+}

@@ -4,6 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod admission;
+mod canary;
+mod deadlines;
 #[allow(dead_code)]
 mod harness;
+mod rooms;
 mod serving;
+mod stopping;
+#[allow(dead_code)]
+mod under_way;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{CanaryChanged, ChildDown, EngineBegan, ModelChanged};
 use crate::actors::board::{Board, Door, Published};
-use crate::actors::model::{Model, ReviveEngine, ServedModel, StopModel};
+use crate::actors::model::{Model, ReviveEngine, ServedModel};
 use crate::actors::obituary::Obituary;
 use crate::actors::web::{Publish, Servers, SetDoor, Web};
 use crate::core::restart::{Restart, RestartHistory, RestartPolicy};
@@ -111,6 +111,10 @@ impl Supervisor {
         }
         self.set_down(room, false);
         self.announce();
+    }
+
+    fn count_restart(&self, room: Room) {
+        self.board.metrics.actor_restarts.with_label_values(&[room.name()]).inc();
     }
 
     /// Hands the snapshot and the door to the web room.
@@ -243,14 +247,16 @@ impl Handler<ChildDown> for Supervisor {
             tracing::error!(event = "restart_budget_spent", %room, crashed, "{room} died too often: the daemon leaves");
             return self.leave(EXIT_SOFTWARE);
         };
-        self.board.metrics.actor_restarts.with_label_values(&[room.name()]).inc();
         tracing::error!(event = "room_down", %room, crashed, wait_ms = wait.as_millis(), "{room} is down, back soon");
         self.set_down(room, true);
         context.run_later(wait, move |supervisor, context| match room {
             // Also in a stop: what was admitted waits for it.
             Room::Engine => supervisor.revive_engine(thread, context),
             _ if supervisor.is_leaving() => {}
-            _ => supervisor.build(room, context),
+            _ => {
+                supervisor.build(room, context);
+                supervisor.count_restart(room);
+            }
         });
     }
 }
@@ -259,8 +265,11 @@ impl Handler<EngineBegan> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, began: EngineBegan, _: &mut Self::Context) {
-        if self.dead_threads.remove(&began.thread) && self.dead_threads.is_empty() && !self.is_leaving() {
-            self.set_down(Room::Engine, false);
+        if self.dead_threads.remove(&began.thread) {
+            self.count_restart(Room::Engine);
+            if self.dead_threads.is_empty() && !self.is_leaving() {
+                self.set_down(Room::Engine, false);
+            }
         }
     }
 }
