@@ -3,20 +3,22 @@
 use std::net::TcpListener;
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 
 use crate::actors::board::Board;
 use crate::actors::model::load::{Loader, SessionLoader};
 use crate::actors::model::{Model, ModelParts, Shelf};
-use crate::actors::supervisor::{ChildDown, Factories, Supervisor};
-use crate::actors::web::Web;
+use crate::actors::supervisor::{ABORT_GRACE, ChildDown, EXIT_SOFTWARE, EngineBegan, Factories, Ground, Supervisor};
+use crate::actors::web::{Servers, Web};
 use crate::config::{Config, ModelConfig, model_name};
 use crate::core::status::Room;
+use crate::engine::cancel::Cancel;
 use crate::engine::ort::{LoadOptions, Runtime};
-use crate::engine::threads::{OnDeath, Threads};
+use crate::engine::threads::{Life, OnLife, Threads};
 use crate::engine::{LoadError, Session, ort, runtime};
 use crate::http;
 use crate::limits;
@@ -102,8 +104,11 @@ impl Loader for OrtLoader {
         self.trials.as_ref().map_or(Ok(()), |trials| trials.try_out(path, sha256))
     }
 
-    fn session(&self, path: &Path, limit: Duration) -> Result<Box<dyn Session>, LoadError> {
-        Ok(Box::new(ort::load(&self.runtime, path, &self.options, limit)?))
+    fn session(&self, path: &Path, cancel: &Cancel) -> Result<Box<dyn Session>, LoadError> {
+        let session: Box<dyn Session> = Box::new(ort::load(&self.runtime, path, &self.options, cancel)?);
+        #[cfg(feature = "test-hooks")]
+        let session: Box<dyn Session> = Box::new(crate::hooks::Faulty(session));
+        Ok(session)
     }
 
     fn leave(&self) {
@@ -152,11 +157,24 @@ pub fn run(config: Config) -> Result<i32, StartError> {
     let threads = built.map_err(|error| StartError::System(format!("the system refuses: {error}")))?;
     tracing::info!(event = "listening", address = %address, model = board.model_name, "listening on http://{address}");
     let code = system.run_with_code().map_err(|error| StartError::System(error.to_string()))?;
-    // A stop has joined them; after a spent budget they are told to end now.
     threads.close();
     threads.abort();
-    threads.join(Instant::now() + Duration::from_secs(1));
-    Ok(code)
+    if threads.join(Instant::now() + Duration::from_secs(1)) {
+        return Ok(code);
+    }
+    // A run that does not let itself be ended is still inside the runtime, which must not be taken down around it.
+    // SAFETY: it ends the process, without running anything of it.
+    unsafe { libc::_exit(code) }
+}
+
+/// Waits for the supervisor's word, or its death, and then for the last answers.
+async fn end(leave: oneshot::Receiver<i32>, threads: Arc<Threads>, servers: Arc<Servers>) {
+    let code = leave.await.unwrap_or(EXIT_SOFTWARE);
+    // After a stop that went in order nothing is left; else whoever waits is told.
+    threads.close();
+    threads.abort();
+    let _ = actix_rt::time::timeout(ABORT_GRACE, servers.stop()).await;
+    System::current().stop_with_code(code);
 }
 
 fn build(
@@ -165,17 +183,21 @@ fn build(
     name: String,
     loader: SessionLoader,
 ) -> std::io::Result<Arc<Threads>> {
+    #[cfg(feature = "test-hooks")]
+    crate::hooks::Hooks::answer_as_started();
     let config = Arc::clone(&board.config);
-    let mailbox: Arc<std::sync::OnceLock<Recipient<ChildDown>>> = Arc::default();
-    let on_death: OnDeath = Arc::new({
+    let mailbox: Arc<OnceLock<Addr<Supervisor>>> = Arc::default();
+    let on_life: OnLife = Arc::new({
         let mailbox = Arc::clone(&mailbox);
-        move |thread| {
-            if let Some(supervisor) = mailbox.get() {
+        move |thread, life| match (mailbox.get(), life) {
+            (None, _) => {}
+            (Some(supervisor), Life::Began) => supervisor.do_send(EngineBegan { thread }),
+            (Some(supervisor), Life::Died) => {
                 supervisor.do_send(ChildDown { room: Room::Engine, thread, crashed: true });
             }
         }
     });
-    let threads = Threads::start(config.model.sessions, config.model.queue_limit, on_death)?;
+    let threads = Threads::start(config.model.sessions, config.model.queue_limit, on_life)?;
     let parts = ModelParts {
         config: Arc::clone(&config),
         threads: Arc::clone(&threads),
@@ -185,17 +207,24 @@ fn build(
         name,
     };
     let (web_board, listener) = (Arc::clone(board), Arc::new(listener));
+    let servers = Arc::<Servers>::default();
+    let web_servers = Arc::clone(&servers);
     let factories = Factories {
         model: Box::new(move |obituary, supervisor| {
             let (events, canary) = (supervisor.clone().recipient(), supervisor.recipient());
             Model::new(parts.clone(), events, canary, obituary).start()
         }),
         web: Box::new(move |obituary| {
-            Web::new(Arc::clone(&web_board), Arc::clone(&listener), Arc::new(http::server), obituary).start()
+            let (board, listener, servers) = (&web_board, &listener, &web_servers);
+            Web::new(Arc::clone(board), Arc::clone(listener), Arc::new(http::server), Arc::clone(servers), obituary)
+                .start()
         }),
     };
-    let supervisor = Supervisor::new(Arc::clone(board), Arc::clone(&threads), factories).start();
-    let _ = mailbox.set(supervisor.clone().recipient());
+    let (leave, left) = oneshot::channel();
+    actix_rt::spawn(end(left, Arc::clone(&threads), Arc::clone(&servers)));
+    let ground = Ground { board: Arc::clone(board), threads: Arc::clone(&threads), servers, leave };
+    let supervisor = Supervisor::new(ground, factories).start();
+    let _ = mailbox.set(supervisor.clone());
     #[cfg(feature = "test-hooks")]
     crate::hooks::Hooks::install(supervisor.clone().recipient());
     signals::watch(supervisor.recipient())?;

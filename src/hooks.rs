@@ -1,12 +1,62 @@
-//! A way for the project's own tests to reach the supervisor: not in a shipped binary.
+//! A way for the project's own tests to cause faults: not in a shipped binary.
 
+use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use actix::Recipient;
+use bytes::Bytes;
 
 use crate::actors::supervisor::PanicIn;
+use crate::core::tensor::{DataType, ModelSpec, Tensor, TensorData};
+use crate::engine::cancel::Interrupt;
+use crate::engine::{Call, RunError, Session};
 
 static SUPERVISOR: Mutex<Option<Recipient<PanicIn>>> = Mutex::new(None);
+static ANSWERS: AtomicU8 = AtomicU8::new(0);
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// The variable that holds the [`Answers`] of a daemon that is being started.
+const AT_START: &str = "TEST_ANSWERS";
+
+/// How sessions answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// As the model does.
+    Right,
+    /// Every float is off by one.
+    Wrong,
+    /// Every float is NaN.
+    Nan,
+    /// Not until this changes, or the run is ended.
+    Silent,
+    /// Not until this changes: such a run cannot be ended.
+    Deaf,
+    /// With one panic, also of a run that is silent or deaf now; then right.
+    Panic,
+}
+
+impl Answers {
+    const ALL: [(&'static str, Answers); 6] = [
+        ("right", Answers::Right),
+        ("wrong", Answers::Wrong),
+        ("nan", Answers::Nan),
+        ("silent", Answers::Silent),
+        ("deaf", Answers::Deaf),
+        ("panic", Answers::Panic),
+    ];
+
+    /// The one of this name.
+    pub fn parse(name: &str) -> Option<Answers> {
+        Self::ALL.into_iter().find(|(other, _)| *other == name).map(|(_, answers)| answers)
+    }
+
+    fn now() -> Answers {
+        let number = ANSWERS.load(Ordering::Relaxed);
+        Self::ALL.into_iter().map(|(_, answers)| answers).find(|one| *one as u8 == number).unwrap_or(Answers::Right)
+    }
+}
 
 /// Where faults are asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,4 +78,104 @@ impl Hooks {
             supervisor.do_send(fault);
         }
     }
+
+    /// Sessions answer like this from now on.
+    pub fn answer(self, answers: Answers) {
+        ANSWERS.store(answers as u8, Ordering::Relaxed);
+    }
+
+    /// The runs under way, a warm-up's among them.
+    pub fn running(self) -> usize {
+        RUNNING.load(Ordering::Relaxed)
+    }
+
+    /// Sessions answer as the environment says, from the start.
+    pub fn answer_as_started() {
+        if let Some(answers) = std::env::var(AT_START).ok().and_then(|name| Answers::parse(&name)) {
+            Hooks.answer(answers);
+        }
+    }
+}
+
+/// A session that answers as it is told to.
+pub struct Faulty(pub Box<dyn Session>);
+
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Interrupt for Flag {
+    fn interrupt(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Counted;
+
+impl Counted {
+    fn begin() -> Counted {
+        RUNNING.fetch_add(1, Ordering::Relaxed);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Session for Faulty {
+    fn spec(&self) -> &ModelSpec {
+        self.0.spec()
+    }
+
+    fn run(&mut self, calls: &[Call<'_>]) -> Vec<Result<Vec<Tensor>, RunError>> {
+        let _counted = Counted::begin();
+        if calls.iter().any(|call| hold_back(call).is_err()) {
+            return calls.iter().map(|_| Err(RunError::Cancelled)).collect();
+        }
+        let mut results = self.0.run(calls);
+        let value = match Answers::now() {
+            Answers::Wrong => |value: f32| value + 1.0,
+            Answers::Nan => |_| f32::NAN,
+            _ => return results,
+        };
+        results.iter_mut().flatten().for_each(|outputs| {
+            outputs.iter_mut().for_each(|output| {
+                if let Some(changed) = changed(output, value) {
+                    *output = changed;
+                }
+            });
+        });
+        results
+    }
+}
+
+#[allow(clippy::panic)]
+fn hold_back(call: &Call<'_>) -> Result<(), RunError> {
+    let flag = Arc::new(Flag::default());
+    let mut is_armed = false;
+    loop {
+        match Answers::now() {
+            Answers::Silent if flag.0.load(Ordering::Relaxed) => return Err(RunError::Cancelled),
+            Answers::Silent if !is_armed => {
+                call.cancel.begin(flag.clone()).map_err(|_| RunError::Cancelled)?;
+                is_armed = true;
+            }
+            Answers::Silent | Answers::Deaf => {}
+            Answers::Panic => {
+                Hooks.answer(Answers::Right);
+                panic!("a test asked a run to panic")
+            }
+            Answers::Right | Answers::Wrong | Answers::Nan => return Ok(()),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn changed(output: &Tensor, value: fn(f32) -> f32) -> Option<Tensor> {
+    let (DataType::Fp32, TensorData::Raw(raw)) = (output.datatype(), output.data()) else { return None };
+    let numbers = raw.as_chunks::<4>().0.iter().map(|bytes| value(f32::from_le_bytes(*bytes)));
+    let raw: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+    Tensor::new(output.name(), DataType::Fp32, output.shape().to_vec(), TensorData::Raw(Bytes::from(raw))).ok()
 }

@@ -30,7 +30,8 @@ pub fn watch(supervisor: Recipient<Stop>) -> std::io::Result<()> {
             // A process group and its parent may both pass one on: only a later one is impatience.
             if asked.is_some_and(|first| first.elapsed() > IMPATIENCE) {
                 tracing::warn!(event = "stop_forced", "a second {why}: leaving at once");
-                std::process::exit(EXIT_IMPATIENT);
+                // SAFETY: it ends the process, without running anything of it: the runtime may be in the middle of a run.
+                unsafe { libc::_exit(EXIT_IMPATIENT) }
             }
             asked.get_or_insert_with(Instant::now);
             supervisor.do_send(Stop { why });

@@ -116,6 +116,21 @@ impl StatusSnapshot {
     }
 }
 
+impl StatusSnapshot {
+    /// The kind of what stands in the way of readiness, however its reason is worded.
+    pub fn trouble(&self) -> Option<&'static str> {
+        match (&self.model, self.down.first(), &self.canary) {
+            _ if self.phase == Phase::Stopping => Some("stopping"),
+            (ModelState::Loading, ..) => Some("loading"),
+            (ModelState::Unloaded, ..) => Some("unloaded"),
+            (ModelState::Failed { .. }, ..) => Some("failed"),
+            (ModelState::Ready, Some(room), _) => Some(room.name()),
+            (ModelState::Ready, None, CanaryState::Failing { .. }) => Some("canary"),
+            (ModelState::Ready, None, CanaryState::Well) => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +139,7 @@ mod tests {
     fn only_a_running_daemon_with_a_well_model_is_ready() {
         let ready = StatusSnapshot { phase: Phase::Running, model: ModelState::Ready, ..StatusSnapshot::default() };
         assert_eq!(ready.readiness(), Ok(()));
+        assert_eq!(ready.trouble(), None);
         let cases: [(StatusSnapshot, &str); 6] = [
             (StatusSnapshot::default(), "being loaded"),
             (StatusSnapshot { phase: Phase::Stopping, ..ready.clone() }, "stopping"),
@@ -135,6 +151,7 @@ mod tests {
         for (snapshot, word) in cases {
             let reason = snapshot.readiness().unwrap_err();
             assert!(reason.contains(word), "{reason}");
+            assert!(snapshot.trouble().is_some());
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 /// Why a job was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -24,24 +26,30 @@ impl Reason {
     }
 }
 
-/// Something that runs and can be told to end.
+/// Something that waits or runs and can be told to end.
 pub trait Interrupt: Send + Sync {
-    /// Asks the run to end soon; may be called at any time, from any thread, more than once.
+    /// Asks it to end soon; may be called at any time, from any thread, also when it is over.
     fn interrupt(&self);
 }
 
-#[derive(Default)]
 enum State {
-    #[default]
-    Waiting,
+    /// Not begun; what takes it off the queue, once it is there.
+    Waiting(Option<Arc<dyn Interrupt>>),
     Running(Arc<dyn Interrupt>),
     Cancelled(Reason),
+}
+
+impl Default for State {
+    fn default() -> State {
+        State::Waiting(None)
+    }
 }
 
 /// The switch shared by a job, its waiter and the thread that runs it.
 #[derive(Default)]
 pub struct Cancel {
     state: Mutex<State>,
+    ended: Notify,
 }
 
 impl Cancel {
@@ -49,14 +57,23 @@ impl Cancel {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the job: it is not begun, or its run is interrupted. The first reason stays.
+    /// Ends the job: it leaves the queue, or its run is interrupted. The first reason stays.
     pub fn cancel(&self, reason: Reason) {
         let mut state = self.state();
-        match std::mem::replace(&mut *state, State::Cancelled(reason)) {
-            State::Waiting => {}
-            State::Running(run) => run.interrupt(),
-            State::Cancelled(earlier) => *state = State::Cancelled(earlier),
+        if matches!(&*state, State::Cancelled(_)) {
+            return;
         }
+        let before = std::mem::replace(&mut *state, State::Cancelled(reason));
+        drop(state);
+        self.ended.notify_one();
+        if let State::Waiting(Some(interrupt)) | State::Running(interrupt) = before {
+            interrupt.interrupt();
+        }
+    }
+
+    /// Waits until the job was ended from outside: for the one who waits for its answer.
+    pub async fn ended(&self) {
+        self.ended.notified().await;
     }
 
     /// The reason, once the job was ended.
@@ -64,6 +81,19 @@ impl Cancel {
         match &*self.state() {
             State::Cancelled(reason) => Some(*reason),
             _ => None,
+        }
+    }
+
+    /// Tells the switch how to take the job off its queue.
+    pub fn wait(&self, leave: Arc<dyn Interrupt>) {
+        let mut state = self.state();
+        match &*state {
+            State::Waiting(_) => *state = State::Waiting(Some(leave)),
+            State::Running(_) => {}
+            State::Cancelled(_) => {
+                drop(state);
+                leave.interrupt();
+            }
         }
     }
 
@@ -86,7 +116,7 @@ impl Cancel {
     pub fn end(&self) {
         let mut state = self.state();
         if matches!(&*state, State::Running(_)) {
-            *state = State::Waiting;
+            *state = State::Waiting(None);
         }
     }
 }
@@ -112,6 +142,33 @@ mod tests {
         cancel.cancel(Reason::Deadline);
         cancel.cancel(Reason::ClientGone);
         assert_eq!(cancel.begin(Arc::new(Count::default())), Err(Reason::Deadline));
+    }
+
+    #[test]
+    fn a_job_that_is_ended_leaves_its_queue_also_when_it_comes_there_later() {
+        let leave = Arc::new(Count::default());
+        let queued = Cancel::default();
+        queued.wait(leave.clone());
+        queued.cancel(Reason::ClientGone);
+        assert_eq!(leave.0.load(Ordering::Relaxed), 1);
+
+        let late = Cancel::default();
+        late.cancel(Reason::ClientGone);
+        late.wait(leave.clone());
+        assert_eq!(leave.0.load(Ordering::Relaxed), 2);
+
+        let running = Cancel::default();
+        running.begin(Arc::new(Count::default())).unwrap();
+        running.wait(leave.clone());
+        running.cancel(Reason::ClientGone);
+        assert_eq!(leave.0.load(Ordering::Relaxed), 2, "a run that was begun has left its queue");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_answer_hears_of_the_end() {
+        let cancel = Cancel::default();
+        cancel.cancel(Reason::Stopping);
+        cancel.ended().await;
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Job {
     pub asker: Asker,
     /// When it was admitted.
     pub queued: Instant,
-    /// Its place in the queue, given back when its run begins.
+    /// Its place in the queue, given back when its run begins or it leaves the queue.
     pub place: Option<Token>,
 }
 
@@ -44,6 +44,8 @@ pub struct Job {
 pub struct Reply {
     /// The outputs in the order asked for, or why there are none.
     pub result: Result<Vec<Tensor>, RunError>,
+    /// Which generation of sessions answered; 0 for none.
+    pub generation: u64,
     /// How long it waited.
     pub queue: Duration,
     /// How long it ran.

@@ -3,10 +3,12 @@
 //! Only `ort` knows ONNX Runtime; the rest of the house knows the [`Session`] trait.
 
 pub mod cancel;
-#[cfg(any(test, feature = "test-hooks"))]
+#[cfg(test)]
 pub mod fake;
 pub mod job;
 pub mod ort;
+mod pool;
+mod queue;
 pub mod runtime;
 pub mod threads;
 

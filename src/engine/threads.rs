@@ -1,112 +1,66 @@
 //! The threads that own the sessions, behind one bounded queue.
 //!
 //! A thread takes a slice of jobs (of length one until batching comes), a session out of the pool, runs it, and
-//! answers each job by the job's own reply. A load is a job on the same queue. A thread that panics loses
+//! answers each job by the job's own reply. A load is work on the same queue. A thread that panics loses
 //! its session and its jobs' replies, which their waiters see at once, and says so before it ends.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-
-use super::cancel::{Cancel, Reason};
-use super::job::{Job, Reply};
+use super::cancel::{Cancel, Interrupt, Reason};
+use super::job::{Asker, Job, Reply};
+pub use super::pool::SessionPool;
+use super::queue::Queue;
 use super::{Call, RunError, Session};
 use crate::core::tensor::Tensor;
 
 /// Places on the queue beside those for requests: the canary and loads.
 const RESERVED: usize = 8;
 
+/// Makes sessions and puts them into the pool, until its switch ends it.
+pub type LoadWork = Box<dyn FnOnce(&SessionPool, &Arc<Cancel>) + Send>;
+
 /// What a thread finds on the queue.
 pub enum Work {
     /// Run the model.
     Run(Box<Job>),
-    /// Load a model and put its sessions into the pool.
-    Load(Box<dyn FnOnce(&SessionPool) + Send>),
+    /// Change what is in the pool.
+    Load {
+        /// The longest that this should take: until then the engine is busy and not silent.
+        limit: Duration,
+        /// What to do.
+        load: LoadWork,
+    },
     /// Panic, to show what follows.
     #[cfg(feature = "test-hooks")]
     Panic,
-}
-
-/// The loaded sessions that no thread is using now.
-#[derive(Default)]
-pub struct SessionPool {
-    state: Mutex<PoolState>,
-}
-
-#[derive(Default)]
-struct PoolState {
-    generation: u64,
-    idle: Vec<Box<dyn Session>>,
-}
-
-impl SessionPool {
-    fn state(&self) -> MutexGuard<'_, PoolState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts other sessions in the place of the ones before, which end with their last run. None: unloads.
-    pub fn install(&self, sessions: Vec<Box<dyn Session>>) {
-        let old = {
-            let mut state = self.state();
-            state.generation += 1;
-            std::mem::replace(&mut state.idle, sessions)
-        };
-        drop(old);
-    }
-
-    /// The session used last is the one whose memory is still warm.
-    fn take(&self) -> Option<(u64, Box<dyn Session>)> {
-        let mut state = self.state();
-        let generation = state.generation;
-        state.idle.pop().map(|session| (generation, session))
-    }
-
-    fn put(&self, generation: u64, session: Box<dyn Session>) {
-        let mut state = self.state();
-        if state.generation == generation {
-            state.idle.push(session);
-        }
-    }
 }
 
 /// What the threads say of themselves without being asked.
 pub struct Pulse {
     start: Instant,
     last_run_ns: AtomicU64,
-    busy_until_ns: AtomicU64,
     runs: AtomicU64,
 }
 
 impl Pulse {
     fn new() -> Pulse {
-        Pulse {
-            start: Instant::now(),
-            last_run_ns: AtomicU64::new(0),
-            busy_until_ns: AtomicU64::new(0),
-            runs: AtomicU64::new(0),
-        }
+        Pulse { start: Instant::now(), last_run_ns: AtomicU64::new(0), runs: AtomicU64::new(0) }
     }
 
-    fn since_start(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn at(&self, nanoseconds: u64) -> Option<Instant> {
-        (nanoseconds > 0).then(|| self.start + Duration::from_nanos(nanoseconds))
+    fn beat(&self) {
+        let since_start = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last_run_ns.store(since_start, Ordering::Relaxed);
+        self.runs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// When a run was last completed with an answer.
     pub fn last_run(&self) -> Option<Instant> {
-        self.at(self.last_run_ns.load(Ordering::Relaxed))
-    }
-
-    /// The deadline of a request that is running now.
-    pub fn busy_until(&self) -> Option<Instant> {
-        self.at(self.busy_until_ns.load(Ordering::Relaxed))
+        let nanoseconds = self.last_run_ns.load(Ordering::Relaxed);
+        (nanoseconds > 0).then(|| self.start + Duration::from_nanos(nanoseconds))
     }
 
     /// Runs completed with an answer, the canary's among them.
@@ -115,22 +69,82 @@ impl Pulse {
     }
 }
 
-/// Told the number of a thread that died of a panic.
-pub type OnDeath = Arc<dyn Fn(usize) + Send + Sync>;
+/// What happened to a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It is there, and its first piece of work is done.
+    Began,
+    /// It died of a panic.
+    Died,
+}
+
+/// Told the number of a thread and what happened to it.
+pub type OnLife = Arc<dyn Fn(usize, Life) + Send + Sync>;
+
+/// What a thread is at.
+struct Busy {
+    cancels: Vec<Arc<Cancel>>,
+    /// Until when that is no reason to worry; none for the canary, which is what asks.
+    until: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Running {
+    aborted: bool,
+    threads: HashMap<usize, Busy>,
+}
 
 struct Shared {
-    queue: Receiver<Work>,
+    queue: Arc<Queue<Work>>,
     pool: SessionPool,
     pulse: Pulse,
-    aborted: AtomicBool,
-    running: Mutex<HashMap<usize, Arc<Cancel>>>,
-    on_death: OnDeath,
+    running: Mutex<Running>,
+    on_life: OnLife,
+}
+
+impl Shared {
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what a thread is at, for as long as the guard lives; nothing is begun after an abort.
+    fn begin(&self, number: usize, busy: Busy) -> Option<BusyGuard<'_>> {
+        let mut running = self.running();
+        if running.aborted {
+            busy.cancels.iter().for_each(|cancel| cancel.cancel(Reason::Stopping));
+            return None;
+        }
+        running.threads.insert(number, busy);
+        Some(BusyGuard { number, shared: self })
+    }
+}
+
+struct BusyGuard<'a> {
+    number: usize,
+    shared: &'a Shared,
+}
+
+impl Drop for BusyGuard<'_> {
+    fn drop(&mut self) {
+        self.shared.running().threads.remove(&self.number);
+    }
+}
+
+/// Takes a job off the queue whose waiter has gone: its place and its memory are free at once.
+struct Leave {
+    queue: Weak<Queue<Work>>,
+    number: u64,
+}
+
+impl Interrupt for Leave {
+    fn interrupt(&self) {
+        drop(self.queue.upgrade().and_then(|queue| queue.remove(self.number)));
+    }
 }
 
 /// The handle on the threads: it outlives the actor that uses it.
 pub struct Threads {
     shared: Arc<Shared>,
-    door: Mutex<Option<Sender<Work>>>,
     handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -139,17 +153,15 @@ impl Threads {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(count: usize, queue_limit: usize, on_death: OnDeath) -> std::io::Result<Arc<Threads>> {
-        let (door, queue) = bounded(queue_limit.saturating_add(RESERVED));
+    pub fn start(count: usize, queue_limit: usize, on_life: OnLife) -> std::io::Result<Arc<Threads>> {
         let shared = Arc::new(Shared {
-            queue,
+            queue: Arc::new(Queue::new(queue_limit.saturating_add(RESERVED))),
             pool: SessionPool::default(),
             pulse: Pulse::new(),
-            aborted: AtomicBool::new(false),
             running: Mutex::default(),
-            on_death,
+            on_life,
         });
-        let threads = Threads { shared, door: Mutex::new(Some(door)), handles: Mutex::default() };
+        let threads = Threads { shared, handles: Mutex::default() };
         for number in 0..count.max(1) {
             threads.spawn(number, None)?;
         }
@@ -164,22 +176,31 @@ impl Threads {
         let shared = Arc::clone(&self.shared);
         let handle =
             std::thread::Builder::new().name(format!("engine-{number}")).spawn(move || run(number, &shared, first))?;
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+        let mut handles = self.handles();
+        // One that has ended before is this one's predecessor.
+        handles.retain(|handle| !handle.is_finished());
+        handles.push(handle);
         Ok(())
     }
 
-    /// Puts work on the queue, at once or not at all.
+    fn handles(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts work on the queue, at once or not at all. A job that is ended while it waits leaves the queue.
     ///
     /// # Errors
     /// The work comes back when the queue is full or closed.
     pub fn send(&self, work: Work) -> Result<(), Work> {
-        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-        match door.as_ref() {
-            None => Err(work),
-            Some(door) => door.try_send(work).map_err(|error| match error {
-                TrySendError::Full(work) | TrySendError::Disconnected(work) => work,
-            }),
+        let cancel = match &work {
+            Work::Run(job) => Some(Arc::clone(&job.cancel)),
+            _ => None,
+        };
+        let number = self.shared.queue.push(work)?;
+        if let Some(cancel) = cancel {
+            cancel.wait(Arc::new(Leave { queue: Arc::downgrade(&self.shared.queue), number }));
         }
+        Ok(())
     }
 
     /// The threads' word on themselves.
@@ -187,35 +208,50 @@ impl Threads {
         &self.shared.pulse
     }
 
-    /// Closes the queue: what is on it is finished, then the threads end.
-    pub fn close(&self) {
-        self.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Until when the requests and loads that are under way may take.
+    pub fn busy_until(&self) -> Option<Instant> {
+        self.shared.running().threads.values().filter_map(|busy| busy.until).max()
     }
 
-    /// Ends what runs and drops what waits.
+    /// Closes the queue: what is on it is finished, then the threads end.
+    pub fn close(&self) {
+        self.shared.queue.close();
+    }
+
+    /// Ends what runs and what waits, and lets nothing begin any more.
     pub fn abort(&self) {
-        self.shared.aborted.store(true, Ordering::Release);
-        for cancel in self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            cancel.cancel(Reason::Stopping);
+        let running: Vec<Arc<Cancel>> = {
+            let mut running = self.shared.running();
+            running.aborted = true;
+            running.threads.values().flat_map(|busy| busy.cancels.iter().map(Arc::clone)).collect()
+        };
+        running.iter().for_each(|cancel| cancel.cancel(Reason::Stopping));
+        for work in self.shared.queue.drain() {
+            if let Work::Run(job) = work {
+                job.cancel.cancel(Reason::Stopping);
+            }
         }
     }
 
     /// Waits for every thread until `deadline`; whether all have ended.
     pub fn join(&self, deadline: Instant) -> bool {
-        let handles = std::mem::take(&mut *self.handles.lock().unwrap_or_else(PoisonError::into_inner));
-        while !handles.iter().all(JoinHandle::is_finished) {
+        loop {
+            let mut handles = self.handles();
+            if handles.iter().all(JoinHandle::is_finished) {
+                // A thread that panicked has said so at its death.
+                handles.drain(..).for_each(|handle| drop(handle.join()));
+                return true;
+            }
+            drop(handles);
             if Instant::now() >= deadline {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        // A thread that panicked has said so at its death.
-        handles.into_iter().for_each(|handle| drop(handle.join()));
-        true
     }
 }
 
-/// Says that a thread died, and of what it lost nothing that could be kept.
+/// Says that a thread died.
 struct Obituary<'a> {
     number: usize,
     shared: &'a Shared,
@@ -223,59 +259,71 @@ struct Obituary<'a> {
 
 impl Drop for Obituary<'_> {
     fn drop(&mut self) {
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
         if std::thread::panicking() {
-            (self.shared.on_death)(self.number);
+            (self.shared.on_life)(self.number, Life::Died);
         }
     }
 }
 
 fn run(number: usize, shared: &Shared, first: Option<Work>) {
     let _obituary = Obituary { number, shared };
-    for work in first.into_iter().chain(shared.queue.iter()) {
-        match work {
-            Work::Run(job) => answer(number, shared, vec![*job]),
-            Work::Load(load) => load(&shared.pool),
-            #[cfg(feature = "test-hooks")]
-            #[allow(clippy::panic)]
-            Work::Panic => panic!("a test asked the engine thread to panic"),
+    if let Some(first) = first {
+        perform(number, shared, first);
+    }
+    (shared.on_life)(number, Life::Began);
+    while let Some(work) = shared.queue.pop() {
+        perform(number, shared, work);
+    }
+}
+
+fn perform(number: usize, shared: &Shared, work: Work) {
+    match work {
+        Work::Run(job) => answer(number, shared, vec![*job]),
+        Work::Load { limit, load } => {
+            let cancel = Arc::new(Cancel::default());
+            let busy = Busy { cancels: vec![Arc::clone(&cancel)], until: Some(Instant::now() + limit) };
+            if let Some(_busy) = shared.begin(number, busy) {
+                load(&shared.pool, &cancel);
+            }
         }
+        #[cfg(feature = "test-hooks")]
+        #[allow(clippy::panic)]
+        Work::Panic => panic!("a test asked the engine thread to panic"),
     }
 }
 
 /// Runs a slice of jobs and answers each.
 fn answer(number: usize, shared: &Shared, mut slice: Vec<Job>) {
     let begun = Instant::now();
-    let aborted = shared.aborted.load(Ordering::Acquire);
     slice.retain_mut(|job| {
         job.place.take();
-        !aborted && !job.is_abandoned(begun)
+        !job.is_abandoned(begun)
     });
-    let Some(until) = slice.iter().map(|job| job.deadline).max() else { return };
-    let results = match shared.pool.take() {
-        None => slice.iter().map(|_| Err(RunError::NoModel)).collect(),
+    if slice.is_empty() {
+        return;
+    }
+    let busy = Busy {
+        cancels: slice.iter().map(|job| Arc::clone(&job.cancel)).collect(),
+        until: slice.iter().filter(|job| job.asker == Asker::Client).map(|job| job.deadline).max(),
+    };
+    let Some(busy) = shared.begin(number, busy) else { return };
+    let (generation, results) = match shared.pool.take() {
+        None => (0, slice.iter().map(|_| Err(RunError::NoModel)).collect()),
         Some((generation, mut session)) => {
-            shared.pulse.busy_until_ns.store(shared.pulse.since_start(until), Ordering::Relaxed);
-            {
-                let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-                running.extend(slice.iter().map(|job| (number, Arc::clone(&job.cancel))));
-            }
             let results = run_slice(session.as_mut(), &slice);
-            shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-            shared.pulse.busy_until_ns.store(0, Ordering::Relaxed);
             shared.pool.put(generation, session);
-            results
+            (generation, results)
         }
     };
+    drop(busy);
     let ended = Instant::now();
     if results.iter().any(Result::is_ok) {
-        shared.pulse.last_run_ns.store(shared.pulse.since_start(ended), Ordering::Relaxed);
-        shared.pulse.runs.fetch_add(1, Ordering::Relaxed);
+        shared.pulse.beat();
     }
     for (job, result) in slice.into_iter().zip(results) {
         let queue = begun.saturating_duration_since(job.queued);
         // The waiter may have left meanwhile: then nobody wants the answer.
-        let _ = job.reply.send(Reply { result, queue, inference: ended - begun });
+        let _ = job.reply.send(Reply { result, generation, queue, inference: ended - begun });
     }
 }
 
@@ -287,3 +335,6 @@ fn run_slice(session: &mut dyn Session, slice: &[Job]) -> Vec<Result<Vec<Tensor>
     results.resize_with(slice.len(), || Err(RunError::Graph("the session gave no answer".to_owned())));
     results
 }
+
+#[cfg(test)]
+mod tests;

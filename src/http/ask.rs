@@ -82,34 +82,42 @@ pub async fn ask(
         queued: Instant::now(),
         place: Some(place),
     };
-    let mut waiter = Waiter { board, cancel, answered: false };
+    let mut waiter = Waiter { board, cancel: Arc::clone(&cancel), answered: false };
     door.infer.do_send(Infer(job));
-    match tokio::time::timeout_at(deadline.into(), answer).await {
-        Err(_) => {
+    let answer = tokio::select! {
+        biased;
+        answer = answer => answer,
+        () = cancel.ended() => {
+            // Nobody else but a stop ends a job from outside.
+            waiter.end(Reason::Stopping);
+            return Err(ApiError::from(RunError::Cancelled));
+        }
+        () = tokio::time::sleep_until(deadline.into()) => {
             waiter.end(Reason::Deadline);
-            Err(ApiError::Expired(allowed_ms))
+            return Err(ApiError::Expired(allowed_ms));
         }
-        Ok(Err(_)) => {
-            waiter.answered = true;
-            // An engine that saw the deadline first drops the job, and its reply with it.
-            if Instant::now() >= deadline {
-                waiter.end(Reason::Deadline);
-                return Err(ApiError::Expired(allowed_ms));
-            }
-            Err(ApiError::Lost("the request was lost with a room that is being restarted, or by a stop"))
+    };
+    waiter.answered = true;
+    let Ok(mut reply) = answer else {
+        // A stop takes jobs off the queue; an engine that saw the deadline first drops the job, and its reply with it.
+        if cancel.reason() == Some(Reason::Stopping) {
+            waiter.end(Reason::Stopping);
+            return Err(ApiError::from(RunError::Cancelled));
         }
-        Ok(Ok(mut reply)) => {
-            waiter.answered = true;
-            observe_reply(board, &reply);
-            match std::mem::replace(&mut reply.result, Err(RunError::Cancelled)) {
-                Ok(outputs) => Ok((outputs, reply)),
-                Err(RunError::Cancelled) => {
-                    waiter.end(Reason::Stopping);
-                    Err(ApiError::from(RunError::Cancelled))
-                }
-                Err(error) => Err(ApiError::from(error)),
-            }
+        if Instant::now() >= deadline {
+            waiter.end(Reason::Deadline);
+            return Err(ApiError::Expired(allowed_ms));
         }
+        return Err(ApiError::Lost("the request was lost with a room that is being restarted, or by a stop"));
+    };
+    observe_reply(board, &reply);
+    match std::mem::replace(&mut reply.result, Err(RunError::Cancelled)) {
+        Ok(outputs) => Ok((outputs, reply)),
+        Err(RunError::Cancelled) => {
+            waiter.end(Reason::Stopping);
+            Err(ApiError::from(RunError::Cancelled))
+        }
+        Err(error) => Err(ApiError::from(error)),
     }
 }
 

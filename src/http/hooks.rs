@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::error::ApiError;
 use crate::actors::supervisor::PanicIn;
 use crate::core::status::Room;
-use crate::hooks::Hooks;
+use crate::hooks::{Answers, Hooks};
 
 /// `POST /test/panic/{room}`; `handler` panics right here.
 #[allow(clippy::panic)]
@@ -20,4 +20,16 @@ pub async fn panic(request: HttpRequest, hooks: web::Data<Hooks>) -> Result<Http
     };
     hooks.panic(PanicIn(room));
     Ok(HttpResponse::Accepted().finish())
+}
+
+/// `POST /test/answer/{how}`: how sessions answer from now on.
+pub async fn answer(request: HttpRequest, hooks: web::Data<Hooks>) -> Result<HttpResponse, ApiError> {
+    let answers = request.match_info().get("how").and_then(Answers::parse).ok_or(ApiError::NoSuchPath)?;
+    hooks.answer(answers);
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// `GET /test/running`: the runs under way.
+pub async fn running(hooks: web::Data<Hooks>) -> HttpResponse {
+    HttpResponse::Ok().body(hooks.running().to_string())
 }

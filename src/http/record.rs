@@ -7,7 +7,7 @@ use crate::actors::board::Board;
 use crate::engine::job::Reply;
 use crate::metrics::{Outcome, seconds};
 
-/// One request from its head to its end; dropped without an end, its client has gone.
+/// One request from its head to its end; dropped without an end, its client has gone or its handler panicked.
 pub struct Record {
     board: Arc<Board>,
     /// When the head was read.
@@ -39,7 +39,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.done {
-            self.count(Outcome::Gone);
+            self.count(if std::thread::panicking() { Outcome::Failed } else { Outcome::Gone });
         }
     }
 }

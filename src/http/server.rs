@@ -18,6 +18,9 @@ use crate::actors::board::Board;
 /// How long a client may take to close its half of a connection that is done.
 const DISCONNECT_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What a worker leaves for the answers of requests that a stop has ended.
+const LAST_ANSWERS_SECONDS: u64 = 4;
+
 /// The HTTP server on `listener`, not yet polled.
 ///
 /// # Errors
@@ -35,6 +38,8 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
         #[cfg(feature = "test-hooks")]
         let app = app
             .app_data(hooks.clone())
+            .service(web::resource("/test/running").route(web::get().to(super::hooks::running)))
+            .service(web::resource("/test/answer/{how}").route(web::post().to(super::hooks::answer)))
             .service(web::resource("/test/panic/{room}").route(web::post().to(super::hooks::panic)));
         app.configure(routes).default_service(web::to(no_such_path)).wrap(Compress::default()).wrap(from_fn(wrap::wrap))
     });
@@ -56,7 +61,8 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
         .client_request_timeout(Duration::from_secs_f64(server.client_timeout_seconds))
         .client_disconnect_timeout(DISCONNECT_PATIENCE)
         .h1_allow_half_closed(false)
-        .shutdown_timeout(server.shutdown_timeout_seconds.ceil() as u64)
+        // The supervisor ends what takes too long; the workers let the last answers out.
+        .shutdown_timeout(server.shutdown_timeout_seconds.ceil() as u64 + LAST_ANSWERS_SECONDS)
         .disable_signals()
         .listen(listener)?;
     Ok(http.run())

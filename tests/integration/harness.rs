@@ -30,6 +30,7 @@ pub fn model(name: &str) -> PathBuf {
 pub struct Setup {
     pub args: Vec<String>,
     pub environment: BTreeMap<String, String>,
+    one_core: bool,
 }
 
 impl Setup {
@@ -66,8 +67,18 @@ impl Setup {
         self
     }
 
+    /// Allows the daemon one core.
+    pub fn on_one_core(mut self) -> Setup {
+        self.one_core = true;
+        self
+    }
+
     fn command(&self, command: &str, state: &Path) -> Command {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_edge-service"));
+        let binary = env!("CARGO_BIN_EXE_edge-service");
+        let mut process = Command::new(if self.one_core { "taskset" } else { binary });
+        if self.one_core {
+            process.args(["-c", "0", binary]);
+        }
         process.arg(command).args(&self.args);
         if command == "run" && !self.args.iter().any(|arg| arg == "--listen") {
             process.args(["--listen", "127.0.0.1:0"]);
@@ -313,6 +324,19 @@ impl Daemon {
             assert!(Instant::now() < deadline, "did not leave in {PATIENCE:?}: {:#?}", self.log.all());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The exit code, if the process leaves by itself in this time.
+    pub fn exited_within(&mut self, time: Duration) -> Option<i32> {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                self.left = true;
+                return Some(status.code().unwrap_or(-1));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
     }
 
     /// SIGTERM, exit code 0, every thread joined.

@@ -1,7 +1,7 @@
 //! The model room: the door to the sessions. It admits or refuses at once, and never computes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 
 use super::canary::Rounds;
 use super::load::{self, Chosen, SessionLoader};
-use super::{Chose, Infer, Load, LoadFinished, ReviveEngine, ServedModel, StopModel, Unload};
+use super::shelf::{Found, Shelf};
+use super::{Chose, Infer, Load, LoadFinished, ReviveEngine, ServedModel, StopModel, Told, Unload};
 use crate::actors::obituary::Obituary;
 use crate::actors::supervisor::{CanaryChanged, ModelChanged};
 use crate::config::Config;
@@ -23,22 +24,7 @@ const RETRY: Duration = Duration::from_secs(10);
 const MOST_LOADS: usize = 8;
 
 /// Told how a load on request ended.
-type Waiter = oneshot::Sender<Result<(), String>>;
-
-/// What outlives the room: the model that the engine holds, so that a room built anew finds it.
-#[derive(Default)]
-pub struct Shelf(Mutex<Option<Arc<ServedModel>>>);
-
-impl Shelf {
-    /// The model that the engine holds.
-    pub fn served(&self) -> Option<Arc<ServedModel>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn put(&self, served: Option<Arc<ServedModel>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = served;
-    }
-}
+type Waiter = oneshot::Sender<Told>;
 
 /// The model room.
 pub struct Model {
@@ -74,6 +60,15 @@ pub struct ModelParts {
     pub name: String,
 }
 
+/// What a load is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Another model, or the first: what is there serves on until it is loaded, and if it cannot be.
+    Replace,
+    /// A session died with its thread: without a new one there is none.
+    Revive,
+}
+
 impl Model {
     /// A room that loads its model when it starts, unless the engine holds one.
     pub fn new(
@@ -99,36 +94,38 @@ impl Model {
         }
     }
 
-    /// A load as work for an engine thread; what came of it comes back as a message.
-    fn load_work(&self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &Context<Self>) -> Work {
+    /// A load as work for an engine thread; what came of it comes back as a message to the room that is there then.
+    fn load_work(&self, purpose: Purpose, chosen: Option<Chosen>, reply: Option<Waiter>) -> Work {
         let (config, name, loader) = (Arc::clone(&self.config), self.name.clone(), Arc::clone(&self.loader));
-        let (shelf, metrics, address) = (Arc::clone(&self.shelf), Arc::clone(&self.metrics), context.address());
-        Work::Load(Box::new(move |pool| {
-            let result = match chosen {
-                Some(chosen) => load::load_chosen(&config.model, &name, chosen, &loader),
-                None => load::load(&config.model, &name, &loader),
-            };
-            let result = result.map(|loaded| {
-                let served = Arc::new(loaded.served);
-                metrics.model_load_duration.observe(seconds(served.load_duration));
-                pool.install(loaded.sessions);
-                shelf.put(Some(Arc::clone(&served)));
-                served
-            });
-            address.do_send(LoadFinished { result, reply });
-        }))
+        let (shelf, metrics, ticket) = (Arc::clone(&self.shelf), Arc::clone(&self.metrics), self.shelf.begin_load());
+        Work::Load {
+            limit: Duration::from_secs_f64(self.config.model.load_timeout_seconds),
+            load: Box::new(move |pool, cancel| {
+                let result = load::load_until(&config.model, &name, chosen, &loader, cancel).map(|loaded| {
+                    metrics.model_load_duration.observe(seconds(loaded.served.load_duration));
+                    shelf.exchange(pool, Some((loaded.served, loaded.sessions)));
+                });
+                if result.is_err() && purpose == Purpose::Revive {
+                    shelf.exchange(pool, None);
+                }
+                ticket.hand_in(LoadFinished { result, reply });
+            }),
+        }
     }
 
     fn load(&mut self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &mut Context<Self>) {
+        if self.stopping {
+            return;
+        }
+        self.shelf.set_unwanted(false);
         if self.shelf.served().is_none() {
             self.events.do_send(ModelChanged::Loading);
         }
-        let work = self.load_work(chosen, reply, context);
-        if self.threads.send(work).is_err() && !self.stopping {
-            // The waiter sees its reply dropped; where nobody waits, the load is tried again.
+        // The waiter of a load that is sent back sees its reply dropped.
+        if self.threads.send(self.load_work(Purpose::Replace, chosen, reply)).is_err() {
             tracing::warn!(
                 event = "load_put_off",
-                "the engine takes no load now: tried again in {} s",
+                "the engine takes no load now: tried again in {} s, where no model is loaded",
                 RETRY.as_secs()
             );
             self.retry(context);
@@ -161,10 +158,21 @@ impl Model {
 
     fn retry(&mut self, context: &mut Context<Self>) {
         context.run_later(RETRY, |model, context| {
-            if model.shelf.served().is_none() && !model.stopping {
+            if model.shelf.served().is_none() && !model.shelf.is_unwanted() {
                 model.load(None, None, context);
             }
         });
+    }
+
+    /// What the shelf holds, told to the supervisor, and then to whoever asked for it.
+    fn report(&self, event: ModelChanged, reply: Option<Waiter>, told: Told, context: &mut Context<Self>) {
+        let published = self.events.send(event).into_actor(self).map(move |_, _, _| {
+            if let Some(reply) = reply {
+                // Whoever asked may have left meanwhile.
+                let _ = reply.send(told);
+            }
+        });
+        context.spawn(published);
     }
 }
 
@@ -172,11 +180,13 @@ impl Actor for Model {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        match self.shelf.served() {
-            Some(served) => self.events.do_send(ModelChanged::Ready(served)),
-            None => self.load(None, None, context),
+        match self.shelf.move_in(context.address().recipient()) {
+            // The canary's state is not known to this room: its first word follows soon.
+            Found::Served(served) => self.events.do_send(ModelChanged::Ready(served)),
+            Found::Unwanted => self.events.do_send(ModelChanged::Unloaded),
+            Found::Loading => self.events.do_send(ModelChanged::Loading),
+            Found::Nothing => self.load(None, None, context),
         }
-        self.restart_rounds();
         self.start_canary(context);
     }
 }
@@ -220,30 +230,40 @@ impl Handler<Chose> for Model {
 }
 
 impl Handler<Unload> for Model {
-    type Result = ();
+    type Result = ResponseFuture<bool>;
 
-    fn handle(&mut self, _: Unload, _: &mut Self::Context) {
-        let shelf = Arc::clone(&self.shelf);
-        let taken = Work::Load(Box::new(move |pool| {
-            pool.install(Vec::new());
-            shelf.put(None);
-        }));
-        if self.threads.send(taken).is_ok() {
-            tracing::info!(event = "model_unloaded", "the model is taken out on request");
-            self.events.do_send(ModelChanged::Unloaded);
+    fn handle(&mut self, _: Unload, _: &mut Self::Context) -> Self::Result {
+        let (shelf, ticket) = (Arc::clone(&self.shelf), self.shelf.begin_load());
+        let (reply, told) = oneshot::channel();
+        let limit = Duration::from_secs_f64(self.config.model.load_timeout_seconds);
+        // In its turn on the queue: what was admitted before is answered.
+        let unload = Work::Load {
+            limit,
+            load: Box::new(move |pool, _| {
+                shelf.exchange(pool, None);
+                ticket.hand_in(LoadFinished { result: Ok(()), reply: Some(reply) });
+            }),
+        };
+        let is_sent = self.threads.send(unload).is_ok();
+        if is_sent {
+            self.shelf.set_unwanted(true);
         }
+        Box::pin(async move { is_sent && matches!(told.await, Ok(Ok(()))) })
     }
 }
 
 impl Handler<ReviveEngine> for Model {
-    type Result = ();
+    type Result = bool;
 
-    fn handle(&mut self, revive: ReviveEngine, context: &mut Self::Context) {
+    fn handle(&mut self, revive: ReviveEngine, _: &mut Self::Context) -> bool {
         // The session died with its thread: the new one loads before it takes anything from the queue.
-        let work = self.load_work(None, None, context);
-        if let Err(error) = self.threads.spawn(revive.thread, Some(work)) {
-            tracing::error!(event = "thread_refused", "the system gives no engine thread: {error}");
-            context.notify_later(revive, RETRY);
+        let first = (!self.shelf.is_unwanted()).then(|| self.load_work(Purpose::Revive, None, None));
+        match self.threads.spawn(revive.thread, first) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(event = "thread_refused", "the system gives no engine thread: {error}");
+                false
+            }
         }
     }
 }
@@ -258,44 +278,47 @@ impl Handler<LoadFinished> for Model {
 
 impl Model {
     fn finished(&mut self, finished: LoadFinished, context: &mut Context<Self>) {
-        let told = match &finished.result {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        };
-        match finished.result {
-            Ok(served) => {
-                tracing::info!(
-                    event = "model_ready",
-                    model = served.name,
-                    version = served.version,
-                    path = %served.path.display(),
-                    sha256 = served.sha256,
-                    quantized = served.quantized,
-                    load_ms = served.load_duration.as_millis(),
-                    "model '{}' from {} is loaded and warm",
-                    served.name,
-                    served.path.display()
-                );
+        let LoadFinished { result, reply } = finished;
+        let told = result.as_ref().map(|_| ()).map_err(ToString::to_string);
+        // The shelf, and not the message, says how things stand: another load may have ended meanwhile.
+        let event = match (result, self.shelf.served()) {
+            (Ok(()), Some(served)) => {
+                say_ready(&served);
                 self.restart_rounds();
-                self.events.do_send(ModelChanged::Ready(served));
+                ModelChanged::Ready(served)
             }
-            Err(error) => match self.shelf.served() {
-                Some(served) if finished.reply.is_some() => {
+            (Ok(()), None) => {
+                tracing::info!(event = "model_unloaded", "the model is taken out on request");
+                ModelChanged::Unloaded
+            }
+            (Err(error), Some(served)) => {
+                if !self.stopping {
                     tracing::warn!(event = "load_failed", "the model before serves on: {error}");
-                    self.events.do_send(ModelChanged::Ready(served));
                 }
-                _ => {
-                    self.shelf.put(None);
-                    self.events.do_send(ModelChanged::Failed(error));
-                    self.retry(context);
-                }
-            },
-        }
-        if let Some(reply) = finished.reply {
-            // Whoever asked may have left meanwhile.
-            let _ = reply.send(told);
-        }
+                ModelChanged::Ready(served)
+            }
+            (Err(error), None) => {
+                self.retry(context);
+                ModelChanged::Failed(error)
+            }
+        };
+        self.report(event, reply, told, context);
     }
+}
+
+fn say_ready(served: &ServedModel) {
+    tracing::info!(
+        event = "model_ready",
+        model = served.name,
+        version = served.version,
+        path = %served.path.display(),
+        sha256 = served.sha256,
+        quantized = served.quantized,
+        load_ms = served.load_duration.as_millis(),
+        "model '{}' from {} is loaded and warm",
+        served.name,
+        served.path.display()
+    );
 }
 
 impl Handler<StopModel> for Model {
@@ -304,6 +327,7 @@ impl Handler<StopModel> for Model {
     fn handle(&mut self, _: StopModel, _: &mut Self::Context) {
         self.stopping = true;
         self.loader.leave();
+        self.end_rounds();
     }
 }
 

@@ -25,8 +25,22 @@ const NO_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Default)]
 pub(super) struct Rounds {
     last_sent: Option<Instant>,
-    flying: Option<(Instant, Arc<Cancel>)>,
-    state: CanaryState,
+    flying: Option<Flying>,
+    /// The last word; none from a room that has not asked yet.
+    state: Option<CanaryState>,
+    ended: bool,
+}
+
+/// A canary that is not answered; it ends with whoever sent it.
+struct Flying {
+    sent: Instant,
+    cancel: Arc<Cancel>,
+}
+
+impl Drop for Flying {
+    fn drop(&mut self) {
+        self.cancel.cancel(Reason::ClientGone);
+    }
 }
 
 impl Model {
@@ -45,19 +59,25 @@ impl Model {
     /// A model that was loaded anew is asked by its own answers.
     pub(super) fn restart_rounds(&mut self) {
         self.rounds.last_sent = Some(Instant::now());
-        if let Some((_, cancel)) = self.rounds.flying.take() {
-            cancel.cancel(Reason::Stopping);
-        }
+        self.rounds.flying = None;
         self.set_canary_state(CanaryState::Well);
     }
 
+    /// The daemon leaves: nothing is asked any more.
+    pub(super) fn end_rounds(&mut self) {
+        self.rounds.flying = None;
+        self.rounds.ended = true;
+    }
+
     fn canary_tick(&mut self, context: &mut Context<Self>) {
+        if self.rounds.ended {
+            return;
+        }
         let now = Instant::now();
-        let pulse = self.threads.pulse();
-        if let Some((sent, cancel)) = &self.rounds.flying {
+        let last_run = self.threads.pulse().last_run();
+        if let Some(Flying { sent, .. }) = &self.rounds.flying {
             let limit = Duration::from_millis(self.config.model.canary_timeout_ms);
-            if is_overdue(now, limit, *sent, pulse.last_run(), pulse.busy_until()) {
-                cancel.cancel(Reason::Deadline);
+            if is_overdue(now, limit, *sent, last_run, self.threads.busy_until()) {
                 self.rounds.flying = None;
                 self.count("silent");
                 let reason = format!("no answer within {} ms", limit.as_millis());
@@ -66,8 +86,8 @@ impl Model {
             return;
         }
         let period = Duration::from_secs_f64(self.config.model.canary_seconds);
-        // While the last word is bad, a run of somebody else's does not stand for the canary.
-        let last_run = if self.rounds.state == CanaryState::Well { pulse.last_run() } else { None };
+        // While the last word is bad or not known, a run of somebody else's does not stand for the canary.
+        let last_run = if self.rounds.state == Some(CanaryState::Well) { last_run } else { None };
         if is_due(now, period, self.rounds.last_sent, last_run)
             && let Some(served) = self.shelf.served()
         {
@@ -92,9 +112,9 @@ impl Model {
             return;
         }
         self.rounds.last_sent = Some(now);
-        self.rounds.flying = Some((now, cancel));
+        self.rounds.flying = Some(Flying { sent: now, cancel });
         let judged = answer.into_actor(self).map(move |reply, model, _| {
-            if model.rounds.flying.as_ref().is_some_and(|(sent, _)| *sent == now) {
+            if model.rounds.flying.as_ref().is_some_and(|flying| flying.sent == now) {
                 model.rounds.flying = None;
                 // Without a reply its thread died, which the supervisor knows from the thread itself.
                 if let Ok(reply) = reply {
@@ -106,6 +126,10 @@ impl Model {
     }
 
     fn judge(&mut self, served: &ServedModel, reply: Reply) {
+        if reply.generation != served.generation {
+            // Another model answered, loaded meanwhile: it has answers of its own.
+            return;
+        }
         let verdict = match (&served.baseline, reply.result) {
             (_, Err(RunError::Cancelled | RunError::NoModel)) => return,
             (Baseline::AnswerOnly { .. }, _) => Ok(()),
@@ -125,8 +149,8 @@ impl Model {
     }
 
     fn set_canary_state(&mut self, state: CanaryState) {
-        if self.rounds.state != state {
-            self.rounds.state = state.clone();
+        if self.rounds.state.as_ref() != Some(&state) {
+            self.rounds.state = Some(state.clone());
             self.supervisor.do_send(CanaryChanged(state));
         }
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
@@ -12,7 +13,7 @@ use super::ServedModel;
 use crate::config::ModelConfig;
 use crate::core::canary::{self, Baseline};
 use crate::core::tensor::{ModelSpec, Tensor};
-use crate::engine::cancel::{Cancel, Reason};
+use crate::engine::cancel::{Cancel, Interrupt, Reason};
 use crate::engine::{Call, LoadError, RunError, Session};
 use crate::image::{self, BoundImageModel, ImageModel};
 
@@ -24,11 +25,11 @@ pub trait Loader: Send + Sync {
     /// [`LoadError`]: it must not be loaded here.
     fn try_out(&self, path: &Path, sha256: &str) -> Result<(), LoadError>;
 
-    /// Makes one session, within `limit`.
+    /// Makes one session, until the switch ends it.
     ///
     /// # Errors
     /// [`LoadError`]
-    fn session(&self, path: &Path, limit: Duration) -> Result<Box<dyn Session>, LoadError>;
+    fn session(&self, path: &Path, cancel: &Cancel) -> Result<Box<dyn Session>, LoadError>;
 
     /// Ends what [`Loader::try_out`] is doing: the daemon leaves.
     fn leave(&self);
@@ -58,7 +59,7 @@ pub struct Chosen {
 /// # Errors
 /// [`LoadError`] of the original.
 pub fn load(config: &ModelConfig, name: &str, loader: &SessionLoader) -> Result<Loaded, LoadError> {
-    load_chosen(config, name, choose(config, loader)?, loader)
+    load_until(config, name, None, loader, &Cancel::default())
 }
 
 /// Looks at the configured files and tries one out, which takes as long as a load and needs no engine thread.
@@ -78,20 +79,24 @@ pub fn choose(config: &ModelConfig, loader: &SessionLoader) -> Result<Chosen, Lo
     examine(&config.path, config.sha256.as_deref(), loader)
 }
 
-/// Loads the file that [`choose`] gave; the original where that was the quantised form and it does not load here.
+/// Loads the file that [`choose`] gave, or gives now, until `cancel` ends it; the original where that was the quantised
+/// form and it does not load here.
 ///
 /// # Errors
 /// [`LoadError`] of the original.
-pub fn load_chosen(
+pub fn load_until(
     config: &ModelConfig,
     name: &str,
-    chosen: Chosen,
+    chosen: Option<Chosen>,
     loader: &SessionLoader,
+    cancel: &Cancel,
 ) -> Result<Loaded, LoadError> {
-    match load_file(config, name, &chosen, loader) {
+    let chosen = chosen.map_or_else(|| choose(config, loader), Ok)?;
+    match load_file(config, name, &chosen, loader, cancel) {
         Err(error) if chosen.quantized => {
             leave_out(&error.to_string());
-            load_file(config, name, &examine(&config.path, config.sha256.as_deref(), loader)?, loader)
+            let original = examine(&config.path, config.sha256.as_deref(), loader)?;
+            load_file(config, name, &original, loader, cancel)
         }
         result => result,
     }
@@ -111,15 +116,79 @@ fn examine(path: &Path, pin: Option<&str>, loader: &SessionLoader) -> Result<Cho
     Ok(Chosen { path: path.to_owned(), sha256, quantized: false })
 }
 
-fn load_file(config: &ModelConfig, name: &str, chosen: &Chosen, loader: &SessionLoader) -> Result<Loaded, LoadError> {
+fn load_file(
+    config: &ModelConfig,
+    name: &str,
+    chosen: &Chosen,
+    loader: &SessionLoader,
+    cancel: &Cancel,
+) -> Result<Loaded, LoadError> {
+    let unusable = |reason: String| LoadError::Unusable { path: chosen.path.display().to_string(), reason };
+    let limit = Duration::from_secs_f64(config.load_timeout_seconds);
+    let watch = Watch::over(cancel, limit);
+    let loaded = make(config, name, chosen, loader, &watch.cancel);
+    match watch.cancel.reason() {
+        None => loaded,
+        Some(Reason::Deadline) => Err(unusable(format!(
+            "it was not loaded and warm within {} s; see model.load_timeout_seconds",
+            limit.as_secs_f64()
+        ))),
+        Some(_) => Err(unusable("its load was ended by a stop".to_owned())),
+    }
+}
+
+/// The switch of one file's load: ended by its limit, or by the one above it.
+struct Watch {
+    cancel: Arc<Cancel>,
+    finished: Option<mpsc::Sender<()>>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+struct Pass(Arc<Cancel>);
+
+impl Interrupt for Pass {
+    fn interrupt(&self) {
+        self.0.cancel(Reason::Stopping);
+    }
+}
+
+impl Watch {
+    fn over(above: &Cancel, limit: Duration) -> Watch {
+        let cancel = Arc::new(Cancel::default());
+        if let Err(reason) = above.begin(Arc::new(Pass(Arc::clone(&cancel)))) {
+            cancel.cancel(reason);
+        }
+        let (finished, watch) = mpsc::channel::<()>();
+        let watched = Arc::clone(&cancel);
+        let watcher = std::thread::spawn(move || {
+            if watch.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                watched.cancel(Reason::Deadline);
+            }
+        });
+        Watch { cancel, finished: Some(finished), watcher: Some(watcher) }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.finished.take();
+        self.watcher.take().map(JoinHandle::join);
+    }
+}
+
+fn make(
+    config: &ModelConfig,
+    name: &str,
+    chosen: &Chosen,
+    loader: &SessionLoader,
+    cancel: &Cancel,
+) -> Result<Loaded, LoadError> {
     let begun = Instant::now();
-    let until = begun + Duration::from_secs_f64(config.load_timeout_seconds);
     let path = chosen.path.as_path();
     let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
-    let left = || until.saturating_duration_since(Instant::now());
     let mut sessions = Vec::new();
     for _ in 0..config.sessions {
-        sessions.push(loader.session(path, left())?);
+        sessions.push(loader.session(path, cancel)?);
     }
     let Some(spec) = sessions.first().map(|session| session.spec().clone()) else {
         return Err(unusable("no session was made".to_owned()));
@@ -128,11 +197,11 @@ fn load_file(config: &ModelConfig, name: &str, chosen: &Chosen, loader: &Session
     let canary_inputs = canary_inputs(image.as_ref().zip(sample.as_deref()), config, &spec).map_err(unusable)?;
     let mut baseline = None;
     for session in &mut sessions {
-        let learnt = warm_up(session.as_mut(), &canary_inputs, config, until).map_err(unusable)?;
+        let learnt = warm_up(session.as_mut(), &canary_inputs, config, cancel);
         baseline.get_or_insert(learnt);
     }
     let baseline = baseline.unwrap_or(Baseline::AnswerOnly { reason: "no session was warmed up".to_owned() });
-    if let Baseline::AnswerOnly { reason } = &baseline {
+    if let (Baseline::AnswerOnly { reason }, None) = (&baseline, cancel.reason()) {
         tracing::warn!(event = "canary_answer_only", "the canary asks only for an answer in time: {reason}");
     }
     let served = ServedModel {
@@ -146,6 +215,7 @@ fn load_file(config: &ModelConfig, name: &str, chosen: &Chosen, loader: &Session
         sample,
         canary_inputs,
         baseline,
+        generation: 0,
         loaded_at: SystemTime::now(),
         load_duration: begun.elapsed(),
     };
@@ -197,39 +267,14 @@ fn canary_inputs(
 }
 
 /// Two runs: the first warms the session, and what both agree on is what the canary will ask for.
-fn warm_up(
-    session: &mut dyn Session,
-    inputs: &[Tensor],
-    config: &ModelConfig,
-    until: Instant,
-) -> Result<Baseline, String> {
+fn warm_up(session: &mut dyn Session, inputs: &[Tensor], config: &ModelConfig, cancel: &Cancel) -> Baseline {
     let outputs: Vec<String> = session.spec().outputs.iter().map(|output| output.name.clone()).collect();
-    let mut run = || run_within(session, inputs, &outputs, until.saturating_duration_since(Instant::now()));
+    let mut run = || {
+        let answer = session.run(&[Call { inputs, outputs: &outputs, cancel }]).pop();
+        let answer = answer.unwrap_or_else(|| Err(RunError::Graph("the session gave no answer".to_owned())));
+        answer.map_err(|error| error.to_string())
+    };
     let first = run();
     let second = if first.is_ok() { run() } else { first.clone() };
-    if [&first, &second].iter().any(|result| matches!(result, Err(RunError::Cancelled))) {
-        return Err("it did not answer its warm-up in time; see model.load_timeout_seconds".to_owned());
-    }
-    let text = |result: Result<Vec<Tensor>, RunError>| result.map_err(|error| error.to_string());
-    Ok(canary::learn(text(first), text(second), config.canary_tolerance))
-}
-
-fn run_within(
-    session: &mut dyn Session,
-    inputs: &[Tensor],
-    outputs: &[String],
-    limit: Duration,
-) -> Result<Vec<Tensor>, RunError> {
-    let cancel = Arc::new(Cancel::default());
-    let (finished, watch) = mpsc::channel::<()>();
-    let watched = Arc::clone(&cancel);
-    let watcher = std::thread::spawn(move || {
-        if watch.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-            watched.cancel(Reason::Deadline);
-        }
-    });
-    let result = session.run(&[Call { inputs, outputs, cancel: &cancel }]).pop();
-    drop(finished);
-    let _ = watcher.join();
-    result.unwrap_or_else(|| Err(RunError::Graph("the session gave no answer".to_owned())))
+    canary::learn(first, second, config.canary_tolerance)
 }

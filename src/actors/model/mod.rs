@@ -4,18 +4,18 @@
 //! |---|---|---|---|
 //! | [`Infer`] | http | the job's own | run the model, or refuse at once |
 //! | [`Load`] | http | when it is loaded, or why not | load the file again |
-//! | [`Unload`] | http | – | take the model out |
-//! | [`ReviveEngine`] | supervisor | – | start a dead engine thread again |
+//! | [`Unload`] | http | whether it is out | take the model out |
+//! | [`ReviveEngine`] | supervisor | whether it is started | start a dead engine thread again |
 //! | [`Chose`] | a thread of the room's own | – | the file of a load on request was looked at |
-//! | [`LoadFinished`] | engine thread | – | a load has ended |
+//! | [`LoadFinished`] | engine thread, by the shelf | – | a load has ended |
 //! | [`StopModel`] | supervisor | – | no more canaries and loads |
 
 mod actor;
 mod canary;
 pub mod load;
+mod shelf;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix::Message;
@@ -27,7 +27,8 @@ use crate::engine::LoadError;
 use crate::engine::job::Job;
 use crate::image::BoundImageModel;
 
-pub use actor::{Model, ModelParts, Shelf, deadline};
+pub use actor::{Model, ModelParts, deadline};
+pub use shelf::Shelf;
 
 /// The model that answers, as it was loaded.
 pub struct ServedModel {
@@ -51,6 +52,8 @@ pub struct ServedModel {
     pub canary_inputs: Vec<Tensor>,
     /// The canary's answer.
     pub baseline: Baseline,
+    /// The generation of its sessions.
+    pub generation: u64,
     /// When it became ready.
     pub loaded_at: SystemTime,
     /// How long load and warm-up took.
@@ -62,22 +65,25 @@ pub struct ServedModel {
 #[rtype(result = "()")]
 pub struct Infer(pub Job);
 
+/// How a change of the model ended, for whoever asked for it.
+pub type Told = Result<(), String>;
+
 /// Load the configured file again; the one before serves on if that fails.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Load {
     /// Told how it ended.
-    pub reply: oneshot::Sender<Result<(), String>>,
+    pub reply: oneshot::Sender<Told>,
 }
 
 /// Take the model out: requests are refused until it is loaded again.
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub struct Unload;
 
 /// Start an engine thread again after its death, with a load as its first work.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "bool")]
 pub struct ReviveEngine {
     /// The thread's number.
     pub thread: usize,
@@ -88,14 +94,14 @@ pub struct ReviveEngine {
 #[rtype(result = "()")]
 pub struct Chose(pub Result<load::Chosen, LoadError>);
 
-/// A load has ended.
+/// A load, or the opposite, has ended; the shelf holds what came of it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LoadFinished {
-    /// The model, or why there is none.
-    pub result: Result<Arc<ServedModel>, LoadError>,
+    /// Why it failed.
+    pub result: Result<(), LoadError>,
     /// Whoever asked for it.
-    pub reply: Option<oneshot::Sender<Result<(), String>>>,
+    pub reply: Option<oneshot::Sender<Told>>,
 }
 
 /// No more canaries and loads: the daemon leaves.

@@ -1,23 +1,23 @@
 //! The supervisor: builds the rooms from factories, restarts what dies, keeps the one snapshot, drives the stop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 
-use super::{CanaryChanged, ChildDown, ModelChanged, Stop};
+use super::{CanaryChanged, ChildDown, EngineBegan, ModelChanged};
 use crate::actors::board::{Board, Door, Published};
-use crate::actors::model::{Model, ReviveEngine, ServedModel, StopModel};
+use crate::actors::model::{Model, ReviveEngine, ServedModel};
 use crate::actors::obituary::Obituary;
-use crate::actors::web::{Publish, SetDoor, StopServing, Web};
+use crate::actors::web::{Publish, Servers, SetDoor, Web};
 use crate::core::restart::{Restart, RestartHistory, RestartPolicy};
 use crate::core::status::{ModelState, Phase, Room, StatusSnapshot};
+use crate::core::throttle::Throttle;
 use crate::engine::LoadError;
 use crate::engine::threads::Threads;
 
-/// Exit code after a stop that was asked for.
-pub const EXIT_OK: i32 = 0;
 /// Exit code of a model file that cannot be used (`EX_DATAERR`).
 pub const EXIT_MODEL: i32 = 65;
 /// Exit code of a model file that is missing (`EX_NOINPUT`).
@@ -33,8 +33,8 @@ pub fn exit_code_of(error: &LoadError) -> i32 {
     }
 }
 
-/// How much longer an aborted run may take to notice.
-const ABORT_GRACE: Duration = Duration::from_secs(2);
+/// The wait before a dead engine thread is started, where it could not be at once.
+const REVIVE_AGAIN: Duration = Duration::from_millis(100);
 
 /// How each room is built, at the start and after its death.
 pub struct Factories {
@@ -44,21 +44,40 @@ pub struct Factories {
     pub web: Box<dyn Fn(Obituary) -> Addr<Web>>,
 }
 
+/// What the supervisor does not build.
+pub struct Ground {
+    /// What handlers read.
+    pub board: Arc<Board>,
+    /// The engine.
+    pub threads: Arc<Threads>,
+    /// The HTTP servers.
+    pub servers: Arc<Servers>,
+    /// Told the exit code; dropped without one, the supervisor has died.
+    pub leave: oneshot::Sender<i32>,
+}
+
 /// The root of the house.
 pub struct Supervisor {
-    board: Arc<Board>,
-    threads: Arc<Threads>,
+    pub(super) board: Arc<Board>,
+    pub(super) threads: Arc<Threads>,
+    pub(super) servers: Arc<Servers>,
+    pub(super) leave: Option<oneshot::Sender<i32>>,
     factories: Factories,
     policy: RestartPolicy,
     histories: HashMap<Room, RestartHistory>,
     published: Published,
-    model: Option<Addr<Model>>,
+    dead_threads: BTreeSet<usize>,
+    warnings: HashMap<&'static str, Throttle>,
+    /// Whether the log's last word is that the daemon is not ready.
+    said_not_ready: bool,
+    pub(super) model: Option<Addr<Model>>,
     web: Option<Addr<Web>>,
 }
 
 impl Supervisor {
     /// A supervisor of nothing yet; its rooms are built when it starts.
-    pub fn new(board: Arc<Board>, threads: Arc<Threads>, factories: Factories) -> Supervisor {
+    pub fn new(ground: Ground, factories: Factories) -> Supervisor {
+        let Ground { board, threads, servers, leave } = ground;
         let server = &board.config.server;
         let policy = RestartPolicy {
             budget: server.restart_budget,
@@ -69,10 +88,15 @@ impl Supervisor {
         Supervisor {
             board,
             threads,
+            servers,
+            leave: Some(leave),
             factories,
             policy,
             histories: HashMap::new(),
             published: Published::default(),
+            dead_threads: BTreeSet::new(),
+            warnings: HashMap::new(),
+            said_not_ready: true,
             model: None,
             web: None,
         }
@@ -89,6 +113,10 @@ impl Supervisor {
         self.announce();
     }
 
+    fn count_restart(&self, room: Room) {
+        self.board.metrics.actor_restarts.with_label_values(&[room.name()]).inc();
+    }
+
     /// Hands the snapshot and the door to the web room.
     fn announce(&self) {
         if let Some(web) = &self.web {
@@ -102,17 +130,37 @@ impl Supervisor {
         }
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut StatusSnapshot)) {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut StatusSnapshot)) {
         let before = self.published.status.readiness();
         change(&mut self.published.status);
         let after = self.published.status.readiness();
         if before != after {
-            match &after {
-                Ok(()) => tracing::info!(event = "ready", "ready"),
-                Err(reason) => tracing::warn!(event = "not_ready", reason, "not ready: {reason}"),
-            }
+            self.say_readiness(after);
         }
         self.announce();
+    }
+
+    /// Says what has changed, but the same trouble only once a while.
+    fn say_readiness(&mut self, readiness: Result<(), String>) {
+        match readiness {
+            Ok(()) if self.said_not_ready => {
+                self.said_not_ready = false;
+                tracing::info!(event = "ready", "ready");
+            }
+            Ok(()) => {}
+            Err(reason) => {
+                let kind = self.published.status.trouble().unwrap_or_default();
+                if let Some(held_back) = self.occurred(kind) {
+                    self.said_not_ready = true;
+                    tracing::warn!(event = "not_ready", reason, held_back, "not ready: {reason}");
+                }
+            }
+        }
+    }
+
+    fn occurred(&mut self, warning: &'static str) -> Option<u64> {
+        let period = Duration::from_secs_f64(self.board.config.log.repeat_seconds);
+        self.warnings.entry(warning).or_default().occurred(Instant::now(), period)
     }
 
     fn set_down(&mut self, room: Room, is_down: bool) {
@@ -124,25 +172,37 @@ impl Supervisor {
         });
     }
 
-    fn is_leaving(&self) -> bool {
+    pub(super) fn is_leaving(&self) -> bool {
         self.published.status.phase == Phase::Stopping
     }
 
     fn revive_engine(&mut self, thread: usize, context: &mut Context<Self>) {
-        match &self.model {
-            Some(model) => model.do_send(ReviveEngine { thread }),
-            // The model room is down too: the thread waits for it.
-            None => {
-                let again = self.policy.backoff.max(Duration::from_millis(1));
-                context.run_later(again, move |supervisor, context| supervisor.revive_engine(thread, context));
-            }
+        if let Some(model) = &self.model {
+            let asked =
+                model.send(ReviveEngine { thread }).into_actor(self).map(move |started, supervisor, context| {
+                    if !matches!(started, Ok(true)) {
+                        supervisor.revive_later(thread, context);
+                    }
+                });
+            context.spawn(asked);
+        } else if self.is_leaving() {
+            // Nobody is left to run what waits: its clients hear so.
+            self.threads.abort();
+        } else {
+            self.revive_later(thread, context);
         }
+    }
+
+    /// The model room is down too, or the system gives no thread.
+    fn revive_later(&mut self, thread: usize, context: &mut Context<Self>) {
+        let wait = self.policy.backoff.max(REVIVE_AGAIN);
+        context.run_later(wait, move |supervisor, context| supervisor.revive_engine(thread, context));
     }
 
     fn leave(&mut self, code: i32) {
         self.published.status.phase = Phase::Stopping;
         self.announce();
-        System::current().stop_with_code(code);
+        self.leave.take().map(|leave| leave.send(code));
     }
 }
 
@@ -158,9 +218,8 @@ impl Actor for Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         // Nobody supervises the supervisor: its death is the daemon's, and the service manager's to answer.
-        if std::thread::panicking() {
+        if self.leave.is_some() {
             tracing::error!(event = "supervisor_down", "the supervisor died: the daemon leaves");
-            System::current().stop_with_code(EXIT_SOFTWARE);
         }
     }
 }
@@ -169,38 +228,71 @@ impl Handler<ChildDown> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, down: ChildDown, context: &mut Self::Context) {
-        if self.is_leaving() {
-            return;
-        }
         let ChildDown { room, thread, crashed } = down;
         match room {
             Room::Model => self.model = None,
             Room::Web => self.web = None,
-            Room::Engine | Room::Supervisor => {}
+            Room::Engine => drop(self.dead_threads.insert(thread)),
+            Room::Supervisor => {}
+        }
+        if self.is_leaving() {
+            if room == Room::Engine {
+                // It is not worth a load any more: what waits is answered with an error.
+                self.threads.abort();
+            }
+            return;
         }
         let verdict = self.histories.entry(room).or_default().died(Instant::now(), &self.policy);
         let Restart::After(wait) = verdict else {
             tracing::error!(event = "restart_budget_spent", %room, crashed, "{room} died too often: the daemon leaves");
             return self.leave(EXIT_SOFTWARE);
         };
-        self.board.metrics.actor_restarts.with_label_values(&[room.name()]).inc();
         tracing::error!(event = "room_down", %room, crashed, wait_ms = wait.as_millis(), "{room} is down, back soon");
         self.set_down(room, true);
         context.run_later(wait, move |supervisor, context| match room {
-            _ if supervisor.is_leaving() => {}
+            // Also in a stop: what was admitted waits for it.
             Room::Engine => supervisor.revive_engine(thread, context),
-            _ => supervisor.build(room, context),
+            _ if supervisor.is_leaving() => {}
+            _ => {
+                supervisor.build(room, context);
+                supervisor.count_restart(room);
+            }
         });
     }
 }
 
-impl Handler<ModelChanged> for Supervisor {
+impl Handler<EngineBegan> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, changed: ModelChanged, _: &mut Self::Context) {
-        if self.is_leaving() {
-            return;
+    fn handle(&mut self, began: EngineBegan, _: &mut Self::Context) {
+        if self.dead_threads.remove(&began.thread) {
+            self.count_restart(Room::Engine);
+            if self.dead_threads.is_empty() && !self.is_leaving() {
+                self.set_down(Room::Engine, false);
+            }
         }
+    }
+}
+
+impl Handler<ModelChanged> for Supervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, changed: ModelChanged, _: &mut Self::Context) -> Self::Result {
+        if !self.is_leaving() {
+            self.model_changed(changed);
+        }
+        // Whoever asked for the change is told when the board shows it.
+        let shown = self.web.as_ref().map(|web| web.send(Publish(Arc::new(self.published.clone()))));
+        Box::pin(async move {
+            if let Some(shown) = shown {
+                let _ = shown.await;
+            }
+        })
+    }
+}
+
+impl Supervisor {
+    fn model_changed(&mut self, changed: ModelChanged) {
         let state = match changed {
             ModelChanged::Loading => ModelState::Loading,
             ModelChanged::Unloaded => ModelState::Unloaded,
@@ -212,22 +304,22 @@ impl Handler<ModelChanged> for Supervisor {
                 ModelState::Ready
             }
             ModelChanged::Failed(error) => {
-                tracing::error!(event = "model_failed", "{error}");
                 if self.published.status.phase == Phase::Starting {
+                    tracing::error!(event = "model_failed", "{error}");
                     return self.leave(exit_code_of(&error));
+                }
+                if let Some(held_back) = self.occurred("model_failed") {
+                    tracing::error!(event = "model_failed", held_back, "{error}");
                 }
                 ModelState::Failed { reason: error.reason().to_owned() }
             }
         };
-        if state != ModelState::Ready && state != ModelState::Loading {
+        if state != ModelState::Ready {
             self.published.model = None;
         }
         self.change(|status| {
             if state == ModelState::Ready {
                 status.phase = Phase::Running;
-            }
-            if state != ModelState::Loading {
-                status.down.retain(|room| *room != Room::Engine);
             }
             status.model = state;
         });
@@ -253,46 +345,6 @@ impl Handler<CanaryChanged> for Supervisor {
         if !self.is_leaving() {
             self.change(|status| status.canary = changed.0);
         }
-    }
-}
-
-impl Handler<Stop> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, stop: Stop, context: &mut Self::Context) {
-        if self.is_leaving() {
-            return;
-        }
-        tracing::info!(event = "stopping", why = stop.why, "stopping: {}", stop.why);
-        self.change(|status| status.phase = Phase::Stopping);
-        let limit = Duration::from_secs_f64(self.board.config.server.shutdown_timeout_seconds);
-        let (web, model, threads) = (self.web.clone(), self.model.clone(), Arc::clone(&self.threads));
-        let leaving = async move {
-            let deadline = Instant::now() + limit;
-            if let Some(web) = web
-                && actix_rt::time::timeout(limit, web.send(StopServing)).await.is_err()
-            {
-                tracing::warn!(
-                    event = "stop_timeout",
-                    "requests are still running at server.shutdown_timeout_seconds: ended"
-                );
-                threads.abort();
-                let _ = actix_rt::time::timeout(ABORT_GRACE, web.send(StopServing)).await;
-            }
-            if let Some(model) = model {
-                let _ = model.send(StopModel).await;
-            }
-            threads.close();
-            let until = deadline.max(Instant::now() + ABORT_GRACE);
-            let joined = actix_rt::task::spawn_blocking(move || threads.join(until)).await.unwrap_or(false);
-            if joined {
-                tracing::info!(event = "stopped", "stopped: every thread has ended");
-            } else {
-                tracing::warn!(event = "stopped", "stopped: an engine thread did not end in time and is left behind");
-            }
-            System::current().stop_with_code(EXIT_OK);
-        };
-        context.spawn(leaving.into_actor(self));
     }
 }
 

@@ -3,11 +3,13 @@
 //! | message | sender | reply | meaning |
 //! |---|---|---|---|
 //! | [`ChildDown`] | a room's obituary, an engine thread | – | a room is gone, by panic or not |
-//! | [`ModelChanged`] | model | – | the model is loading, ready, failed or unloaded |
+//! | [`EngineBegan`] | engine thread | – | it takes work now |
+//! | [`ModelChanged`] | model | when every handler knows | the model is loading, ready, failed or unloaded |
 //! | [`CanaryChanged`] | model | – | the canary's word has changed |
 //! | [`Stop`] | signals | – | leave, in order |
 
 mod actor;
+mod stop;
 
 use std::sync::Arc;
 
@@ -17,7 +19,8 @@ use super::model::ServedModel;
 use crate::core::status::{CanaryState, Room};
 use crate::engine::LoadError;
 
-pub use actor::{Factories, Supervisor, exit_code_of};
+pub use actor::{EXIT_SOFTWARE, Factories, Ground, Supervisor, exit_code_of};
+pub use stop::ABORT_GRACE;
 
 /// A room is gone.
 #[derive(Debug, Message)]
@@ -29,6 +32,14 @@ pub struct ChildDown {
     pub thread: usize,
     /// Whether it died of a panic.
     pub crashed: bool,
+}
+
+/// An engine thread takes work now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct EngineBegan {
+    /// The number of the thread.
+    pub thread: usize,
 }
 
 /// What happened to the model.

@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::Server;
+use tokio::sync::oneshot;
 
-use super::{Publish, SetDoor, StopServing};
+use super::{Publish, ServerEnded, Servers, SetDoor};
 use crate::actors::board::Board;
 use crate::actors::obituary::Obituary;
 
@@ -18,14 +19,22 @@ pub struct Web {
     board: Arc<Board>,
     listener: Arc<TcpListener>,
     factory: ServerFactory,
-    server: Option<ServerHandle>,
+    servers: Arc<Servers>,
+    /// Dropped with the room, which tells its server to finish; the room built next accepts from the same socket.
+    alive: Option<oneshot::Sender<()>>,
     _obituary: Obituary,
 }
 
 impl Web {
     /// A room that serves on `listener` once it is started.
-    pub fn new(board: Arc<Board>, listener: Arc<TcpListener>, factory: ServerFactory, obituary: Obituary) -> Web {
-        Web { board, listener, factory, server: None, _obituary: obituary }
+    pub fn new(
+        board: Arc<Board>,
+        listener: Arc<TcpListener>,
+        factory: ServerFactory,
+        servers: Arc<Servers>,
+        obituary: Obituary,
+    ) -> Web {
+        Web { board, listener, factory, servers, alive: None, _obituary: obituary }
     }
 }
 
@@ -36,10 +45,14 @@ impl Actor for Web {
         let server = self.listener.try_clone().and_then(|listener| (self.factory)(listener, Arc::clone(&self.board)));
         match server {
             Ok(server) => {
-                self.server = Some(server.handle());
+                let (alive, gone) = oneshot::channel();
+                self.alive = Some(alive);
+                let (servers, room) = (Arc::clone(&self.servers), context.address().downgrade());
                 actix_rt::spawn(async move {
-                    if let Err(error) = server.await {
-                        tracing::error!(event = "server_failed", "the HTTP server ended: {error}");
+                    if servers.run(server, gone).await
+                        && let Some(room) = room.upgrade()
+                    {
+                        room.do_send(ServerEnded);
                     }
                 });
             }
@@ -51,12 +64,12 @@ impl Actor for Web {
     }
 }
 
-impl Drop for Web {
-    fn drop(&mut self) {
-        // The order is given by the call, not by waiting for it. What this server has accepted it finishes; the room built next accepts from the same socket.
-        if let Some(server) = self.server.take() {
-            drop(server.stop(true));
-        }
+impl Handler<ServerEnded> for Web {
+    type Result = ();
+
+    fn handle(&mut self, _: ServerEnded, context: &mut Self::Context) {
+        // The room built next has a server of its own.
+        context.stop();
     }
 }
 
@@ -73,19 +86,6 @@ impl Handler<SetDoor> for Web {
 
     fn handle(&mut self, door: SetDoor, _: &mut Self::Context) {
         self.board.set_door(door.0);
-    }
-}
-
-impl Handler<StopServing> for Web {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: StopServing, _: &mut Self::Context) -> Self::Result {
-        let server = self.server.clone();
-        Box::pin(async move {
-            if let Some(server) = server {
-                server.stop(true).await;
-            }
-        })
     }
 }
 

@@ -4,9 +4,10 @@
 //! |---|---|---|---|
 //! | [`Publish`] | supervisor | – | the snapshot has changed |
 //! | [`SetDoor`] | supervisor | – | where jobs go now |
-//! | [`StopServing`] | supervisor | when the last connection is done | accept no more, finish what is there |
+//! | [`ServerEnded`] | the server's task | – | the server is gone, and nobody asked it to go |
 
 mod actor;
+mod servers;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use actix::Message;
 use super::board::{Door, Published};
 
 pub use actor::{ServerFactory, Web};
+pub use servers::Servers;
 
 /// The snapshot has changed.
 #[derive(Message)]
@@ -26,10 +28,10 @@ pub struct Publish(pub Arc<Published>);
 #[rtype(result = "()")]
 pub struct SetDoor(pub Option<Door>);
 
-/// Accept no more connections and finish those that are there.
+/// The server is gone, and nobody asked it to go.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct StopServing;
+pub struct ServerEnded;
 
 /// Panic, to show what follows.
 #[cfg(feature = "test-hooks")]

@@ -1,16 +1,16 @@
 //! From a file to a session: what it takes and gives, and one clear line for a file that is of no use.
 
 use std::path::Path;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::Arc;
 
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::builder::{GraphOptimizationLevel, LoadCanceler, SessionBuilder};
 use ort::value::ValueType;
 
 use super::explain::explain;
 use super::{OrtSession, Runtime, one_line, value};
 use crate::core::tensor::{ModelSpec, TensorSpec};
 use crate::engine::LoadError;
+use crate::engine::cancel::{Cancel, Interrupt};
 
 /// How a session is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,32 +23,27 @@ pub struct LoadOptions {
     pub memory_arena: bool,
 }
 
-/// Loads the model at `path`, within `timeout`.
+/// Ends a load between two of the runtime's steps.
+struct Load(LoadCanceler);
+
+impl Interrupt for Load {
+    fn interrupt(&self) {
+        // It only sets a flag of the load; there is nobody to tell if that fails.
+        let _ = self.0.cancel();
+    }
+}
+
+/// Loads the model at `path`, until `cancel` ends it.
 ///
 /// # Errors
 /// [`LoadError`] says what is wrong with the file, in one line.
-pub fn load(runtime: &Runtime, path: &Path, options: &LoadOptions, timeout: Duration) -> Result<OrtSession, LoadError> {
+pub fn load(runtime: &Runtime, path: &Path, options: &LoadOptions, cancel: &Cancel) -> Result<OrtSession, LoadError> {
     let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
     let mut builder = builder(runtime, options).map_err(|error| unusable(one_line(error.message())))?;
-    let canceler = builder.canceler();
-    let (finished, watch) = mpsc::channel::<()>();
-    let watcher = std::thread::spawn(move || {
-        let late = watch.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout);
-        if late {
-            let _ = canceler.cancel();
-        }
-        late
-    });
+    cancel.begin(Arc::new(Load(builder.canceler()))).map_err(|_| unusable("its load was ended".to_owned()))?;
     let session = builder.commit_from_file(path);
-    drop(finished);
-    let late = watcher.join().unwrap_or(false);
-    let session = session.map_err(|error| {
-        if late {
-            unusable("it is not loaded in time; see model.load_timeout_seconds".to_owned())
-        } else {
-            unusable(explain(&one_line(error.message())))
-        }
-    })?;
+    cancel.end();
+    let session = session.map_err(|error| unusable(explain(&one_line(error.message()))))?;
     let spec = spec(&session).map_err(unusable)?;
     Ok(OrtSession { session, spec })
 }

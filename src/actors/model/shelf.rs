@@ -1,0 +1,109 @@
+//! What outlives the model room: the model that the engine holds, and who is to hear of a load.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::Recipient;
+
+use super::{LoadFinished, ServedModel};
+use crate::engine::Session;
+use crate::engine::threads::SessionPool;
+
+/// The shelf, shared by every model room there will be and the engine threads.
+#[derive(Default)]
+pub struct Shelf(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    served: Option<Arc<ServedModel>>,
+    /// An operator took the model out, or will have.
+    unwanted: bool,
+    loads: usize,
+    room: Option<Recipient<LoadFinished>>,
+}
+
+/// What a room built anew finds.
+pub(super) enum Found {
+    /// The engine holds this model.
+    Served(Arc<ServedModel>),
+    /// It was taken out on request.
+    Unwanted,
+    /// A load is under way, and its end will be told.
+    Loading,
+    /// Nothing.
+    Nothing,
+}
+
+impl Shelf {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The model that the engine holds.
+    pub fn served(&self) -> Option<Arc<ServedModel>> {
+        self.inner().served.clone()
+    }
+
+    /// Whether an operator wants no model.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.inner().unwanted
+    }
+
+    pub(super) fn set_unwanted(&self, unwanted: bool) {
+        self.inner().unwanted = unwanted;
+    }
+
+    /// Ends of loads are told to `room` from now on.
+    pub(super) fn move_in(&self, room: Recipient<LoadFinished>) -> Found {
+        let mut inner = self.inner();
+        inner.room = Some(room);
+        match &inner.served {
+            Some(served) => Found::Served(Arc::clone(served)),
+            None if inner.unwanted => Found::Unwanted,
+            None if inner.loads > 0 => Found::Loading,
+            None => Found::Nothing,
+        }
+    }
+
+    /// Counts a load, until its ticket is handed in or lost with its thread.
+    pub(super) fn begin_load(self: &Arc<Shelf>) -> Ticket {
+        self.inner().loads += 1;
+        Ticket { shelf: Arc::clone(self) }
+    }
+
+    /// Puts a model and its sessions in the place of the ones before, both at once; none takes them out.
+    pub(super) fn exchange(&self, pool: &SessionPool, with: Option<(ServedModel, Vec<Box<dyn Session>>)>) {
+        let mut inner = self.inner();
+        let (served, sessions) = with.map_or((None, Vec::new()), |(served, sessions)| (Some(served), sessions));
+        let (generation, before) = pool.install(sessions);
+        inner.served = served.map(|served| Arc::new(ServedModel { generation, ..served }));
+        drop(inner);
+        drop(before);
+    }
+}
+
+/// A load that is under way.
+pub(super) struct Ticket {
+    shelf: Arc<Shelf>,
+}
+
+impl Ticket {
+    /// The load has ended: tells it to the room that is there now. One that comes later finds the shelf as it is.
+    pub(super) fn hand_in(self, finished: LoadFinished) {
+        let shelf = Arc::clone(&self.shelf);
+        let room = {
+            // Not counted any more before it is told: a room that misses the news must not wait for it.
+            drop(self);
+            shelf.inner().room.clone()
+        };
+        if let Some(room) = room {
+            room.do_send(finished);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut inner = self.shelf.inner();
+        inner.loads = inner.loads.saturating_sub(1);
+    }
+}
