@@ -55,4 +55,7 @@ def prepare(image, rules):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:
+        sys.exit(f"check: {error}")
