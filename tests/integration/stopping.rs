@@ -93,13 +93,27 @@ fn connections_that_are_idle_do_not_delay_the_stop() {
 
 #[test]
 fn a_stop_does_not_wait_for_the_first_load() {
-    let mut daemon = Setup::fixture("infinite_loop").start();
+    let mut daemon = Setup::fixture("infinite_loop").set("model.trial", false).start();
     daemon.wait_running(1);
+    stops_soon(&mut daemon);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_trial_of_the_first_model() {
+    let mut daemon = Setup::fixture("infinite_loop").start();
+    daemon.wait_until("the trial is under way", |daemon| {
+        std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid())).is_ok_and(|text| !text.is_empty())
+            || std::process::Command::new("pgrep").args(["-P", &daemon.pid().to_string()]).status().is_ok_and(|s| s.success())
+    });
+    stops_soon(&mut daemon);
+}
+
+fn stops_soon(daemon: &mut crate::harness::Daemon) {
     let begun = Instant::now();
     daemon.signal("TERM");
     assert_eq!(daemon.wait_exit(), 0);
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    assert!(last_word(&daemon).contains("every thread has ended"));
+    assert!(last_word(daemon).contains("every thread has ended"));
 }
 
 #[test]
