@@ -11,7 +11,7 @@ mod memory;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -120,6 +120,7 @@ impl Trials {
         let ear = OwnedFd::from(ear);
         // The link leads to this very binary, also when an upgrade has put another one in its place.
         let child = Command::new("/proc/self/exe")
+            .arg0("edge-service")
             .args([COMMAND, "--model"])
             .arg(&order.model.path)
             .stdin(Stdio::piped())

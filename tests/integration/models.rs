@@ -134,6 +134,28 @@ fn a_file_that_takes_long_to_refuse_holds_up_no_request() {
     assert_eq!(daemon.wait_exit(), -1);
 }
 
+#[test]
+fn an_unload_ends_the_loads_before_it() {
+    let (_folder, path, setup) = replaceable();
+    let daemon = setup.set("model.load_timeout_seconds", 5).ready();
+    std::fs::copy(model("never_loads"), &path).unwrap();
+    std::thread::scope(|scope| {
+        let loads: Vec<_> = (0..3).map(|_| scope.spawn(|| load(&daemon))).collect();
+        daemon.wait_until("a trial", |daemon| !children(daemon.pid()).is_empty());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(daemon.post("/v2/repository/models/m/unload", b"").status, 200);
+        assert!(loads.into_iter().all(|load| load.join().unwrap() == 503));
+    });
+    assert_eq!(daemon.get("/v2/health/ready").status, 503);
+    std::fs::copy(model("scalar"), &path).unwrap();
+    assert_eq!(load(&daemon), 200);
+    assert_eq!(double(&daemon, 1.5), 3.0);
+    // The verdict on the file of before comes, and changes nothing.
+    daemon.wait_until("no trial", |daemon| children(daemon.pid()).is_empty());
+    assert_eq!(double(&daemon, 1.5), 3.0);
+    assert_eq!(daemon.log.of("load_failed").len(), 0);
+}
+
 /// The child processes of a process.
 fn children(pid: i32) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

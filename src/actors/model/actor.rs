@@ -39,6 +39,8 @@ pub struct Model {
     name: String,
     /// Loads on request; the first is under way.
     loads: VecDeque<Option<Waiter>>,
+    /// The number of the choice that is awaited: an unload makes the one before void.
+    choice: u64,
     stopping: bool,
     _obituary: Obituary,
 }
@@ -89,6 +91,7 @@ impl Model {
             loader,
             name,
             loads: VecDeque::new(),
+            choice: 0,
             stopping: false,
             _obituary: obituary,
         }
@@ -147,8 +150,11 @@ impl Model {
             return self.next_load(context);
         }
         let (config, loader, address) = (Arc::clone(&self.config), Arc::clone(&self.loader), context.address());
+        self.choice += 1;
+        let choice = self.choice;
         let chooser = std::thread::Builder::new().name("trial".to_owned());
-        let started = chooser.spawn(move || address.do_send(Chose(load::choose(&config.model, &loader))));
+        let started =
+            chooser.spawn(move || address.do_send(Chose { choice, result: load::choose(&config.model, &loader) }));
         if let Err(error) = started {
             tracing::error!(event = "thread_refused", "the system gives no thread for a load: {error}");
             self.loads.pop_front();
@@ -220,8 +226,11 @@ impl Handler<Chose> for Model {
     type Result = ();
 
     fn handle(&mut self, chose: Chose, context: &mut Self::Context) {
+        if chose.choice != self.choice {
+            return;
+        }
         let reply = self.loads.pop_front().flatten();
-        match chose.0 {
+        match chose.result {
             Ok(chosen) => self.load(Some(chosen), reply, context),
             Err(error) => self.finished(LoadFinished { result: Err(error), reply }, context),
         }
@@ -233,6 +242,9 @@ impl Handler<Unload> for Model {
     type Result = ResponseFuture<bool>;
 
     fn handle(&mut self, _: Unload, _: &mut Self::Context) -> Self::Result {
+        // Loads that were asked for before are void; whoever waits sees the reply dropped.
+        self.loads.clear();
+        self.choice += 1;
         let (shelf, ticket) = (Arc::clone(&self.shelf), self.shelf.begin_load());
         let (reply, told) = oneshot::channel();
         let limit = Duration::from_secs_f64(self.config.model.load_timeout_seconds);

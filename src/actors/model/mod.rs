@@ -92,7 +92,12 @@ pub struct ReviveEngine {
 /// The file of the load on request that is under way was looked at and tried.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Chose(pub Result<load::Chosen, LoadError>);
+pub struct Chose {
+    /// The number that it was begun with.
+    pub choice: u64,
+    /// What may be loaded, or why nothing may.
+    pub result: Result<load::Chosen, LoadError>,
+}
 
 /// A load, or the opposite, has ended; the shelf holds what came of it.
 #[derive(Message)]
