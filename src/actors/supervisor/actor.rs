@@ -236,8 +236,8 @@ impl Handler<ChildDown> for Supervisor {
             Room::Supervisor => {}
         }
         if self.is_leaving() {
-            if room == Room::Engine {
-                // It is not worth a load any more: what waits is answered with an error.
+            if room == Room::Engine && self.dead_threads.len() >= self.board.config.model.sessions {
+                // The last one, and not worth a load any more: what waits is answered with an error.
                 self.threads.abort();
             }
             return;

@@ -10,6 +10,8 @@
 
 mod actor;
 mod stop;
+#[cfg(all(test, feature = "test-hooks"))]
+mod tests;
 
 use std::sync::Arc;
 

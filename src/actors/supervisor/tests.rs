@@ -1,0 +1,150 @@
+//! The supervisor over rooms with a session that runs nothing, under a clock that does not wait.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::{App, HttpServer};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::actor::{EXIT_SOFTWARE, Factories, Ground, Supervisor};
+use super::*;
+use crate::actors::board::Board;
+use crate::actors::model::{Load, Model, ModelParts, Shelf, Unload};
+use crate::actors::web::{ServerFactory, Servers, Web};
+use crate::config::Config;
+use crate::core::status::ModelState;
+use crate::core::tensor::ModelSpec;
+use crate::engine::Session;
+use crate::engine::fake::FakeSession;
+use crate::engine::threads::Threads;
+use crate::metrics::Metrics;
+
+struct House {
+    supervisor: Addr<Supervisor>,
+    board: Arc<Board>,
+    threads: Arc<Threads>,
+    servers: Arc<Servers>,
+    /// When the model room was built, each time.
+    built: Arc<Mutex<Vec<Instant>>>,
+    left: oneshot::Receiver<i32>,
+    _file: tempfile::NamedTempFile,
+}
+
+impl House {
+    fn build(change: impl FnOnce(&mut Config)) -> House {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"a model").unwrap();
+        let mut config = Config::default();
+        config.model.path = file.path().to_owned();
+        config.model.canary_seconds = 0.0;
+        config.server.workers = 1;
+        change(&mut config);
+        let config = Arc::new(config);
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let metrics = Metrics::new("fake", "0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let board = Board::new(Arc::clone(&config), address, "fake".into(), "0".into(), Arc::clone(&metrics));
+        let threads = Threads::start(1, 8, Arc::new(|_, _| {})).unwrap();
+        let parts = ModelParts {
+            config,
+            threads: Arc::clone(&threads),
+            metrics,
+            shelf: Arc::new(Shelf::default()),
+            loader: Arc::new(|_, _| {
+                let session = FakeSession { spec: ModelSpec::default(), takes: Duration::ZERO };
+                Ok(Box::new(session) as Box<dyn Session>)
+            }),
+            name: "fake".into(),
+        };
+        let built = Arc::<Mutex<Vec<Instant>>>::default();
+        let servers = Arc::<Servers>::default();
+        let (model_built, web_board, web_servers) = (Arc::clone(&built), Arc::clone(&board), Arc::clone(&servers));
+        let listener = Arc::new(listener);
+        let factories = Factories {
+            model: Box::new(move |obituary, supervisor| {
+                model_built.lock().unwrap().push(Instant::now());
+                Model::new(parts.clone(), supervisor.clone().recipient(), supervisor.recipient(), obituary).start()
+            }),
+            web: Box::new(move |obituary| {
+                let server: ServerFactory = Arc::new(|listener, _| {
+                    Ok(HttpServer::new(App::new).workers(1).disable_signals().listen(listener)?.run())
+                });
+                Web::new(Arc::clone(&web_board), Arc::clone(&listener), server, Arc::clone(&web_servers), obituary)
+                    .start()
+            }),
+        };
+        let (leave, left) = oneshot::channel();
+        let ground =
+            Ground { board: Arc::clone(&board), threads: Arc::clone(&threads), servers: Arc::clone(&servers), leave };
+        let supervisor = Supervisor::new(ground, factories).start();
+        House { supervisor, board, threads, servers, built, left, _file: file }
+    }
+
+    async fn wait_ready(&self) {
+        while self.board.published().status.readiness().is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The model room dies, and is built again: after how long.
+    async fn die(&self) -> Duration {
+        let before = self.built.lock().unwrap().len();
+        let died = Instant::now();
+        self.supervisor.do_send(PanicIn(Room::Model));
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if let Some(built) = self.built.lock().unwrap().get(before) {
+                return *built - died;
+            }
+        }
+    }
+
+    async fn end(self) {
+        self.servers.stop().await;
+        self.threads.close();
+        assert!(self.threads.join(std::time::Instant::now() + Duration::from_secs(30)));
+    }
+}
+
+fn restarts(house: &House) -> u64 {
+    house.board.metrics.actor_restarts.with_label_values(&["model"]).get()
+}
+
+#[actix_rt::test]
+async fn a_room_comes_back_after_a_wait_that_doubles_until_its_budget_is_spent() {
+    let mut house = House::build(|config| {
+        config.server.restart_budget = 4;
+        config.server.restart_backoff_ms = 1000;
+    });
+    house.wait_ready().await;
+    tokio::time::pause();
+    for (restart, seconds) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
+        let wait = house.die().await;
+        let expected = Duration::from_secs(seconds);
+        assert!((expected..expected + Duration::from_millis(20)).contains(&wait), "{wait:?} instead of {expected:?}");
+        assert_eq!(restarts(&house), restart);
+    }
+    house.supervisor.do_send(PanicIn(Room::Model));
+    assert_eq!((&mut house.left).await, Ok(EXIT_SOFTWARE));
+    assert_eq!(restarts(&house), 4);
+    tokio::time::resume();
+    house.end().await;
+}
+
+#[actix_rt::test]
+async fn whoever_asks_for_a_change_finds_it_on_the_board() {
+    let house = House::build(|_| {});
+    house.wait_ready().await;
+    let door = house.board.door().unwrap();
+    assert_eq!(door.unload.send(Unload).await, Ok(true));
+    assert_eq!(house.board.published().status.model, ModelState::Unloaded);
+    let (reply, told) = oneshot::channel();
+    door.load.do_send(Load { reply });
+    assert_eq!(told.await, Ok(Ok(())));
+    assert_eq!(house.board.published().status.readiness(), Ok(()));
+    house.end().await;
+}
