@@ -3,7 +3,8 @@
 //! | file | what it does |
 //! |---|---|
 //! | `server` | the server, its limits and its routes |
-//! | `frame` | what goes around every request: its id, and an answer even after a panic |
+//! | `wrap` | what goes around every request: its id, and an answer even after a panic |
+//! | `unread` | what is left of a body that nobody wants |
 //! | `body` | a body, read into one aligned buffer within its limits |
 //! | `ask` | a job to the model room and its answer, or the end of it |
 //! | `infer`, `frames` | the protocol's inference, and pictures |
@@ -23,6 +24,7 @@ pub mod protocol;
 mod record;
 mod repository;
 mod server;
+mod unread;
 mod wrap;
 
 pub use server::server;
