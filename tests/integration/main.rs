@@ -6,4 +6,8 @@
 
 #[allow(dead_code)]
 mod harness;
+mod protocol_metadata;
+mod protocol_paths;
 mod serving;
+#[allow(dead_code)]
+mod wire;
