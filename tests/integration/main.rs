@@ -6,8 +6,10 @@
 
 #[allow(dead_code)]
 mod harness;
+mod protocol_answers;
 mod protocol_metadata;
 mod protocol_paths;
+mod protocol_requests;
 mod serving;
 #[allow(dead_code)]
 mod wire;

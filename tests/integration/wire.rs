@@ -20,6 +20,11 @@ pub fn x(datatype: &str, shape: Value, data: Value) -> Value {
     json!({"inputs": [{"name": "x", "datatype": datatype, "shape": shape, "data": data}]})
 }
 
+/// The request of `fails_inside`, which has ten rows.
+pub fn row(index: i64) -> Value {
+    json!({"inputs": [{"name": "index", "datatype": "INT64", "shape": [1], "data": [index]}]})
+}
+
 /// A vector `x` of FP32.
 pub fn floats(data: &[f32]) -> Value {
     x("FP32", json!([data.len()]), json!(data))
