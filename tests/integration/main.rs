@@ -7,6 +7,8 @@
 #[allow(dead_code)]
 mod harness;
 mod protocol_answers;
+mod protocol_binary;
+mod protocol_bodies;
 mod protocol_metadata;
 mod protocol_paths;
 mod protocol_requests;
