@@ -23,8 +23,11 @@ const ALIGNMENT: usize = 64;
 const POOL_BYTES: usize = 24 << 20;
 /// Bodies smaller than this come from the allocator.
 const POOLED_FROM: usize = 32 << 10;
-/// The most pieces of a body without a declared length (requirement 81 of the protocol's list).
+/// The most pieces of a body without a declared length (requirement 81 of the protocol's list), unless they are of
+/// [`FAIR_PIECE`] bytes in the mean: a slow network cuts a large body into many.
 const MAX_PIECES: usize = 65_536;
+/// What a network sends at once at least.
+const FAIR_PIECE: usize = 512;
 
 /// Buffers between two bodies: without them every large one would be mapped and unmapped by the allocator.
 #[derive(Default)]
@@ -100,27 +103,69 @@ pub async fn read(
     headers: &HeaderMap,
     payload: web::Payload,
 ) -> Result<Body, ApiError> {
-    let limit = board.config.server.max_body_bytes;
     if board.queue.is_full() {
         return Err(ApiError::refused(Refusal::QueueFull, "the queue is full (model.queue_limit)"));
     }
-    let declared = declared_length(headers);
-    if declared.is_some_and(|length| length > limit) {
-        return Err(ApiError::TooLarge { limit });
-    }
-    let coding = coding(headers)?;
+    let limit = Limit { bytes: board.config.server.max_body_bytes, configured: true };
     let header_length = match headers.get(HEADER_LENGTH) {
         None => None,
         Some(value) => {
-            let known = declared.filter(|_| matches!(coding, Coding::Identity));
+            let plain = matches!(coding(headers)?, Coding::Identity);
+            let known = declared_length(headers).filter(|length| plain && *length <= limit.bytes);
             Some(protocol::parse_header_length(value.to_str().unwrap_or_default(), known)?)
         }
     };
+    let bytes = contents(board, pool, headers, payload, limit, header_length.unwrap_or(0)).await?;
+    Ok(Body { bytes, header_length })
+}
+
+/// Reads a body of at most `limit` bytes that is none of the model's business.
+///
+/// # Errors
+/// [`ApiError`]
+pub async fn read_small(
+    board: &Board,
+    pool: &Arc<Pool>,
+    headers: &HeaderMap,
+    payload: web::Payload,
+    limit: usize,
+) -> Result<Bytes, ApiError> {
+    contents(board, pool, headers, payload, Limit { bytes: limit, configured: false }, 0).await
+}
+
+/// How long a body may be.
+#[derive(Clone, Copy)]
+struct Limit {
+    bytes: usize,
+    /// Whether an operator can change it.
+    configured: bool,
+}
+
+impl Limit {
+    fn passed(self) -> ApiError {
+        ApiError::TooLarge { limit: self.bytes, configured: self.configured }
+    }
+}
+
+/// The body, inflated; where it comes as it is, its byte at `align` lies as tensors want it.
+async fn contents(
+    board: &Board,
+    pool: &Arc<Pool>,
+    headers: &HeaderMap,
+    payload: web::Payload,
+    limit: Limit,
+    align: usize,
+) -> Result<Bytes, ApiError> {
+    let declared = declared_length(headers);
+    if declared.is_some_and(|length| length > limit.bytes) {
+        return Err(limit.passed());
+    }
+    let coding = coding(headers)?;
     let token = board.body_memory.take(declared.unwrap_or(0)).ok_or_else(no_memory)?;
     let patience = Duration::from_secs_f64(board.config.server.client_timeout_seconds);
     let mut reader = Reader { limit, patience, pool, declared, token };
-    let bytes = match coding {
-        Coding::Identity => reader.plain(payload, header_length.unwrap_or(0)).await?,
+    match coding {
+        Coding::Identity => reader.plain(payload, align).await,
         packed => {
             let packed_bytes = reader.plain(payload, 0).await?;
             let (pool, gate) = (Arc::clone(pool), Arc::clone(&board.body_memory));
@@ -128,10 +173,9 @@ pub async fn read(
                 let token = gate.take(0).ok_or_else(no_memory)?;
                 inflate(&packed_bytes, &packed, limit, &pool, token)
             });
-            inflated.await.map_err(|_| ApiError::Internal)??
+            inflated.await.map_err(|_| ApiError::Internal)?
         }
-    };
-    Ok(Body { bytes, header_length })
+    }
 }
 
 fn no_memory() -> ApiError {
@@ -154,7 +198,7 @@ fn coding(headers: &HeaderMap) -> Result<Coding, ApiError> {
 }
 
 struct Reader<'a> {
-    limit: usize,
+    limit: Limit,
     patience: Duration,
     pool: &'a Arc<Pool>,
     declared: Option<usize>,
@@ -175,15 +219,17 @@ impl Reader<'_> {
             let piece = piece.map_err(|error| ApiError::Invalid(format!("the body could not be read: {error}")))?;
             pieces += 1;
             if self.declared.is_none() {
-                if pieces > MAX_PIECES {
-                    return Err(ApiError::Invalid(format!("the body comes in more than {MAX_PIECES} chunks")));
+                if pieces > MAX_PIECES && buffer.len() / FAIR_PIECE < pieces {
+                    return Err(ApiError::Invalid(format!(
+                        "the body comes in more than {MAX_PIECES} chunks; send larger ones"
+                    )));
                 }
                 if !self.token.grow(piece.len()) {
                     return Err(no_memory());
                 }
             }
-            if buffer.len() - pad + piece.len() > self.limit {
-                return Err(ApiError::TooLarge { limit: self.limit });
+            if buffer.len() - pad + piece.len() > self.limit.bytes {
+                return Err(self.limit.passed());
             }
             buffer.extend_from_slice(&piece);
         }
@@ -198,7 +244,7 @@ impl Reader<'_> {
 fn inflate(
     packed: &Bytes,
     coding: &Coding,
-    limit: usize,
+    limit: Limit,
     pool: &Arc<Pool>,
     mut token: Token,
 ) -> Result<Bytes, ApiError> {
@@ -206,7 +252,7 @@ fn inflate(
         Coding::Deflate => Box::new(flate2::read::ZlibDecoder::new(packed.as_ref())),
         _ => Box::new(flate2::read::MultiGzDecoder::new(packed.as_ref())),
     };
-    let mut buffer = pool.take(packed.len().saturating_mul(4).min(limit));
+    let mut buffer = pool.take(packed.len().saturating_mul(4).min(limit.bytes));
     let mut piece = vec![0u8; 64 << 10];
     loop {
         let count = source
@@ -215,8 +261,8 @@ fn inflate(
         if count == 0 {
             break;
         }
-        if buffer.len() + count > limit {
-            return Err(ApiError::TooLarge { limit });
+        if buffer.len() + count > limit.bytes {
+            return Err(limit.passed());
         }
         if !token.grow(count) {
             return Err(no_memory());

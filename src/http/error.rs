@@ -23,7 +23,13 @@ pub enum ApiError {
     NoSuchPath,
     /// The path is there, but not for this method.
     #[error("Method Not Allowed")]
-    NoSuchMethod,
+    NoSuchMethod {
+        /// The one that there is.
+        allowed: &'static str,
+    },
+    /// What the framework refuses by itself, such as an `Accept-Encoding` that nothing satisfies.
+    #[error("{}", .0.canonical_reason().unwrap_or("refused"))]
+    Framework(StatusCode),
     /// A change asked for from elsewhere than this machine.
     #[error("changes are taken from this machine only: call over loopback")]
     Forbidden,
@@ -31,10 +37,12 @@ pub enum ApiError {
     #[error("Request for unknown model: {0}")]
     UnknownModel(String),
     /// The body, as sent or inflated, is over its limit.
-    #[error("the body is over the limit of {limit} bytes (server.max_body_bytes)")]
+    #[error("the body is over the limit of {limit} bytes{}", if *.configured { " (server.max_body_bytes)" } else { "" })]
     TooLarge {
         /// The limit in bytes.
         limit: usize,
+        /// Whether it is the configuration's.
+        configured: bool,
     },
     /// A picture's declared size is over its limit.
     #[error("{0}")]
@@ -88,9 +96,10 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             ApiError::Invalid(_) => StatusCode::BAD_REQUEST,
+            ApiError::Framework(status) => *status,
             ApiError::NoSuchPath | ApiError::UnknownModel(_) => StatusCode::NOT_FOUND,
             ApiError::Forbidden => StatusCode::FORBIDDEN,
-            ApiError::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::NoSuchMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::TooLarge { .. } | ApiError::TooManyPixels(_) => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::SlowClient(_) => StatusCode::REQUEST_TIMEOUT,
@@ -108,6 +117,9 @@ impl ResponseError for ApiError {
             }
             ApiError::Encoding(_) => {
                 response.insert_header((header::ACCEPT_ENCODING, "gzip, deflate"));
+            }
+            ApiError::NoSuchMethod { allowed } => {
+                response.insert_header((header::ALLOW, *allowed));
             }
             // What is left of the body is not worth reading.
             ApiError::SlowClient(_) => {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `server` | the server, its limits and its routes |
 //! | `wrap` | what goes around every request: its id, and an answer even after a panic |
+//! | `unread` | what is left of a body that nobody wants |
 //! | `body` | a body, read into one aligned buffer within its limits |
 //! | `connections` | closes those on which nothing happens any more |
 //! | `ask` | a job to the model room and its answer, or the end of it |
@@ -25,6 +26,7 @@ pub mod protocol;
 mod record;
 mod repository;
 mod server;
+mod unread;
 mod wrap;
 
 pub use server::server;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::http::KeepAlive;
 use actix_web::middleware::{Compress, from_fn};
-use actix_web::{App, HttpResponse, HttpServer, Resource, ResponseError, Route, web};
+use actix_web::{App, FromRequest, Handler, HttpResponse, HttpServer, Resource, Responder, ResponseError, Route, web};
 
 use super::body::Pool;
 use super::connections::Connections;
@@ -15,8 +15,8 @@ use super::error::ApiError;
 use super::{frames, health, infer, models, repository, wrap};
 use crate::actors::board::Board;
 
-/// How long a client may take to close its half of a connection that is done.
-const DISCONNECT_PATIENCE: Duration = Duration::from_secs(1);
+/// The longest that a client may go on sending a body that was refused: it reads the answer only afterwards.
+const DISCONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a worker leaves for the answers of requests that a stop has ended.
 const LAST_ANSWERS_SECONDS: u64 = 4;
@@ -28,6 +28,7 @@ const LAST_ANSWERS_SECONDS: u64 = 4;
 pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Server> {
     let server = board.config.server.clone();
     let pool = web::Data::new(Pool::default());
+    let client_timeout = Duration::from_secs_f64(server.client_timeout_seconds);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Shared by all workers: built once, outside the closure that each of them calls.
     let board = web::Data::from(board);
@@ -58,8 +59,8 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
         .worker_max_blocking_threads(cores.max(2))
         .max_connections((server.max_connections / server.workers).max(1))
         .keep_alive(KeepAlive::Timeout(Duration::from_secs_f64(server.keep_alive_seconds)))
-        .client_request_timeout(Duration::from_secs_f64(server.client_timeout_seconds))
-        .client_disconnect_timeout(DISCONNECT_PATIENCE)
+        .client_request_timeout(client_timeout)
+        .client_disconnect_timeout(client_timeout.min(DISCONNECT_PATIENCE))
         .h1_allow_half_closed(false)
         // The supervisor ends what takes too long; the workers let the last answers out.
         .shutdown_timeout(server.shutdown_timeout_seconds.ceil() as u64 + LAST_ANSWERS_SECONDS)
@@ -69,38 +70,53 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
 }
 
 fn routes(app: &mut web::ServiceConfig) {
-    app.service(on("/v2", web::get().to(models::server)))
-        .service(on("/v2/", web::get().to(models::server)))
-        .service(on("/v2/health/live", web::get().to(health::live)))
-        .service(on("/v2/health/ready", web::get().to(health::ready)))
-        .service(on("/healthz", web::get().to(health::live)))
-        .service(on("/readyz", web::get().to(health::ready)))
-        .service(on("/metrics", web::get().to(health::metrics)))
-        .service(on("/api/v1/frames", web::post().to(frames::frames)))
-        .service(on("/v2/models/stats", web::get().to(models::statistics)));
+    app.service(get("/v2", models::server))
+        .service(get("/v2/", models::server))
+        .service(get("/v2/health/live", health::live))
+        .service(get("/v2/health/ready", health::ready))
+        .service(get("/healthz", health::live))
+        .service(get("/readyz", health::ready))
+        .service(get("/metrics", health::metrics))
+        .service(post("/api/v1/frames", frames::frames))
+        .service(get("/v2/models/stats", models::statistics));
     for base in ["/v2/models/{name}", "/v2/models/{name}/versions/{version}"] {
-        app.service(on(base, web::get().to(models::metadata)))
-            .service(on(&format!("{base}/ready"), web::get().to(models::ready)))
-            .service(on(&format!("{base}/config"), web::get().to(models::configuration)))
-            .service(on(&format!("{base}/stats"), web::get().to(models::statistics)))
-            .service(on(&format!("{base}/infer"), web::post().to(infer::infer)));
+        app.service(get(base, models::metadata))
+            .service(get(&format!("{base}/ready"), models::ready))
+            .service(get(&format!("{base}/config"), models::configuration))
+            .service(get(&format!("{base}/stats"), models::statistics))
+            .service(post(&format!("{base}/infer"), infer::infer));
     }
     for base in ["/v2/repository", "/v2/repository/{repository}"] {
-        let small = || web::PayloadConfig::new(repository::MAX_BODY);
-        let (load, unload) = (web::post().to(repository::load), web::post().to(repository::unload));
-        app.service(on(&format!("{base}/index"), web::post().to(repository::index)).app_data(small()))
-            .service(on(&format!("{base}/models/{{name}}/load"), load).app_data(small()))
-            .service(on(&format!("{base}/models/{{name}}/unload"), unload).app_data(small()));
+        app.service(post(&format!("{base}/index"), repository::index))
+            .service(post(&format!("{base}/models/{{name}}/load"), repository::load))
+            .service(post(&format!("{base}/models/{{name}}/unload"), repository::unload));
     }
+}
+
+/// A path that is there for GET only.
+fn get<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    on(path, web::get().to(handler), "GET")
+}
+
+/// A path that is there for POST only.
+fn post<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    on(path, web::post().to(handler), "POST")
 }
 
 /// A path with its one method; any other is answered with 405.
-fn on(path: &str, route: Route) -> Resource {
+fn on(path: &str, route: Route, allowed: &'static str) -> Resource {
+    let no_such_method = move || async move { ApiError::NoSuchMethod { allowed }.error_response() };
     web::resource(path).route(route).default_service(web::to(no_such_method))
-}
-
-async fn no_such_method() -> HttpResponse {
-    ApiError::NoSuchMethod.error_response()
 }
 
 async fn no_such_path() -> HttpResponse {

@@ -6,16 +6,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
 use futures_util::FutureExt;
 
 use super::connections::Connection;
 use super::error::ApiError;
+use super::unread::{Held, Rest};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a client.
@@ -58,7 +59,7 @@ impl Drop for Ended {
 
 /// The layer.
 pub async fn wrap(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let id = request_id(&request);
@@ -67,12 +68,19 @@ pub async fn wrap(
     let connection = request.conn_data::<Arc<Connection>>().cloned();
     connection.iter().for_each(|connection| connection.begin());
     let _ended = Ended(connection);
+    let rest = Rest::lend(&mut request);
     let error = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
-        Ok(Ok(mut response)) => {
+        Ok(Ok(response)) => {
+            let mut response = in_our_words(response);
             if let Ok(id) = id {
                 response.headers_mut().insert(REQUEST_ID, id);
             }
-            return Ok(response);
+            return Ok(match rest.take() {
+                None => response,
+                Some(rest) => response.map_body(|_, body| {
+                    EitherBody::right(BoxBody::new(Held { answer: BoxBody::new(body), _rest: rest }))
+                }),
+            });
         }
         Ok(Err(error)) => error,
         // The panic hook has logged it with its place.
@@ -83,4 +91,16 @@ pub async fn wrap(
         response.headers_mut().insert(REQUEST_ID, id);
     }
     Err(InternalError::from_response(error, response).into())
+}
+
+/// A failure that the framework has put into words of its own, in the form that every failure has.
+fn in_our_words<B: MessageBody>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
+    let status = response.status();
+    let failed = status.is_client_error() || status.is_server_error();
+    let json = HeaderValue::from_static("application/json");
+    if !failed || response.headers().get(CONTENT_TYPE) == Some(&json) {
+        return response.map_into_left_body();
+    }
+    let (request, _) = response.into_parts();
+    ServiceResponse::new(request, ApiError::Framework(status).error_response().map_into_right_body())
 }

@@ -13,9 +13,17 @@ mod deadlines;
 #[allow(dead_code)]
 mod harness;
 mod models;
+mod protocol_answers;
+mod protocol_binary;
+mod protocol_bodies;
+mod protocol_metadata;
+mod protocol_paths;
+mod protocol_requests;
 mod rooms;
 mod runtime_library;
 mod serving;
 mod stopping;
 #[allow(dead_code)]
 mod under_way;
+#[allow(dead_code)]
+mod wire;

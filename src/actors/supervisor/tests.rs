@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -13,15 +14,32 @@ use tokio::time::Instant;
 use super::actor::{EXIT_SOFTWARE, Factories, Ground, Supervisor};
 use super::*;
 use crate::actors::board::Board;
+use crate::actors::model::load::Loader;
 use crate::actors::model::{Load, Model, ModelParts, Shelf, Unload};
 use crate::actors::web::{ServerFactory, Servers, Web};
 use crate::config::Config;
 use crate::core::status::ModelState;
 use crate::core::tensor::ModelSpec;
-use crate::engine::Session;
+use crate::engine::cancel::Cancel;
+use crate::engine::{LoadError, Session};
 use crate::engine::fake::FakeSession;
 use crate::engine::threads::Threads;
 use crate::metrics::Metrics;
+
+/// Takes any file for a model.
+struct FakeLoader;
+
+impl Loader for FakeLoader {
+    fn try_out(&self, _: &Path, _: &str) -> Result<(), LoadError> {
+        Ok(())
+    }
+
+    fn session(&self, _: &Path, _: &Cancel) -> Result<Box<dyn Session>, LoadError> {
+        Ok(Box::new(FakeSession { spec: ModelSpec::default(), takes: Duration::ZERO }))
+    }
+
+    fn leave(&self) {}
+}
 
 struct House {
     supervisor: Addr<Supervisor>,
@@ -54,10 +72,7 @@ impl House {
             threads: Arc::clone(&threads),
             metrics,
             shelf: Arc::new(Shelf::default()),
-            loader: Arc::new(|_, _| {
-                let session = FakeSession { spec: ModelSpec::default(), takes: Duration::ZERO };
-                Ok(Box::new(session) as Box<dyn Session>)
-            }),
+            loader: Arc::new(FakeLoader),
             name: "fake".into(),
         };
         let built = Arc::<Mutex<Vec<Instant>>>::default();
