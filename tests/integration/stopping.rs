@@ -103,7 +103,10 @@ fn a_stop_does_not_wait_for_the_trial_of_the_first_model() {
     let mut daemon = Setup::fixture("infinite_loop").start();
     daemon.wait_until("the trial is under way", |daemon| {
         std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid())).is_ok_and(|text| !text.is_empty())
-            || std::process::Command::new("pgrep").args(["-P", &daemon.pid().to_string()]).status().is_ok_and(|s| s.success())
+            || std::process::Command::new("pgrep")
+                .args(["-P", &daemon.pid().to_string()])
+                .status()
+                .is_ok_and(|s| s.success())
     });
     stops_soon(&mut daemon);
 }

@@ -21,9 +21,9 @@ use crate::config::Config;
 use crate::core::status::ModelState;
 use crate::core::tensor::ModelSpec;
 use crate::engine::cancel::Cancel;
-use crate::engine::{LoadError, Session};
 use crate::engine::fake::FakeSession;
 use crate::engine::threads::Threads;
+use crate::engine::{LoadError, Session};
 use crate::metrics::Metrics;
 
 /// Takes any file for a model.
