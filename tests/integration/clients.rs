@@ -201,12 +201,13 @@ fn a_body_that_does_not_come_is_answered_with_408() {
 
 #[test]
 fn a_body_that_comes_in_small_pieces_is_waited_for() {
-    let daemon = impatient().ready();
+    let daemon = small().set("server.client_timeout_seconds", 3).ready();
     let body = br#"{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [4]}]}"#;
     let mut stream = daemon.connect();
     stream.write_all(head(&format!("Content-Length: {}", body.len())).as_bytes()).unwrap();
     for piece in body.chunks(body.len() / 6) {
-        std::thread::sleep(Duration::from_secs_f64(SLOW / 3.0));
+        // Together they take longer than the patience for one.
+        std::thread::sleep(Duration::from_millis(600));
         stream.write_all(piece).unwrap();
     }
     let answer = one_answer(&stream);
@@ -224,15 +225,16 @@ fn a_connection_that_is_half_closed_counts_as_gone() {
     let head = format!("POST /v2/models/slow/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(body.as_bytes()).unwrap();
-    // Most likely it runs by now; one that still waits is dropped as well.
-    std::thread::sleep(Duration::from_millis(300));
+    // It runs once a short one finds the engine busy.
+    let short = body.replace("1000000000000", "1");
+    let probe = short.replacen('{', r#"{"parameters":{"timeout":100000},"#, 1);
+    daemon.wait_until("it runs", |daemon| daemon.post("/v2/models/slow/infer", probe.as_bytes()).status == 504);
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&stream), "");
     daemon.wait_until("it is ended", |daemon| {
         daemon.metric("inference_requests_total{model=\"slow\",outcome=\"gone\"}") == 1.0
     });
     // The engine is free again: a short one is answered.
-    let short = body.replace("1000000000000", "1");
     assert_eq!(daemon.post("/v2/models/slow/infer", short.as_bytes()).status, 200);
 }
 

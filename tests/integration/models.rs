@@ -14,8 +14,8 @@ fn lines(log: &str, level: &str) -> Vec<Value> {
 }
 
 /// Starts on a file that is of no use: the exit code and the one line.
-fn refused(path: &Path) -> (i32, String) {
-    let (code, out, log) = Setup::default().model(path).set("model.load_timeout_seconds", 1).run("run");
+fn refused(path: &Path, setup: Setup) -> (i32, String) {
+    let (code, out, log) = setup.model(path).run("run");
     let errors = lines(&log, "ERROR");
     assert_eq!((out.as_str(), errors.len(), lines(&log, "WARN").len()), ("", 1, 0), "{path:?}: {log}");
     let message = errors[0]["message"].as_str().unwrap().to_owned();
@@ -23,7 +23,10 @@ fn refused(path: &Path) -> (i32, String) {
     (code, message)
 }
 
-const UNUSABLE: [(&str, &str); 12] = [
+/// What never comes to an end, and is given a second; the others have as long as they need on a busy box.
+const ENDLESS: [&str; 2] = ["infinite_loop", "never_loads"];
+
+const UNUSABLE: [(&str, &str); 10] = [
     ("truncated", "not an ONNX model, or cut short"),
     ("not_onnx", "not an ONNX model, or cut short"),
     ("empty", "not an ONNX model, or cut short"),
@@ -32,8 +35,6 @@ const UNUSABLE: [(&str, &str); 12] = [
     ("lost_weights", "lost_weights.bin"),
     ("seq_only", "none of its outputs is a tensor"),
     ("lost_locale", "locale xx_YY"),
-    ("infinite_loop", "model.load_timeout_seconds"),
-    ("never_loads", "model.load_timeout_seconds"),
     ("crashes_at_load", "crashes ONNX Runtime (signal 8): "),
     ("crashes_in_modulo", "crashes ONNX Runtime (signal 8): "),
 ];
@@ -41,10 +42,15 @@ const UNUSABLE: [(&str, &str); 12] = [
 #[test]
 fn a_start_on_an_unusable_model_ends_with_65_and_the_reason() {
     for (name, words) in UNUSABLE {
-        let (code, message) = refused(&model(name));
+        let (code, message) = refused(&model(name), Setup::default());
         assert_eq!(code, 65, "{name}: {message}");
         assert!(message.contains(words), "{name}: {message}");
         assert!(message.len() < 600, "{name}: {message}");
+    }
+    for name in ENDLESS {
+        let (code, message) = refused(&model(name), Setup::default().set("model.load_timeout_seconds", 1));
+        assert_eq!(code, 65, "{name}: {message}");
+        assert!(message.contains("model.load_timeout_seconds"), "{name}: {message}");
     }
 }
 
@@ -59,7 +65,7 @@ fn a_start_without_a_model_file_ends_with_66() {
         (pipe, "not a file"),
         ("/dev/zero".into(), "not a file"),
     ] {
-        let (code, message) = refused(&path);
+        let (code, message) = refused(&path, Setup::default());
         assert_eq!(code, 66, "{message}");
         assert!(message.contains(words) && message.contains("--model"), "{message}");
     }
@@ -81,7 +87,7 @@ fn replaceable() -> (tempfile::TempDir, std::path::PathBuf, Setup) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.onnx");
     std::fs::copy(model("scalar"), &path).unwrap();
-    let setup = Setup::default().model(&path).set("model.load_timeout_seconds", 1);
+    let setup = Setup::default().model(&path);
     (folder, path, setup)
 }
 
@@ -105,6 +111,19 @@ fn after_the_first_ready_no_file_ends_the_daemon() {
     assert_eq!(load(&daemon), 200);
     assert_eq!(double(&daemon, 3.5), 7.0);
     assert_eq!(daemon.metric("actor_restarts_total{actor=\"engine\"}"), 0.0);
+}
+
+#[test]
+fn after_the_first_ready_a_file_that_never_loads_is_given_up() {
+    let (_folder, path, setup) = replaceable();
+    let daemon = setup.set("model.load_timeout_seconds", 5).ready();
+    for (round, name) in ENDLESS.into_iter().enumerate() {
+        std::fs::copy(model(name), &path).unwrap();
+        assert_eq!(load(&daemon), 400, "{name}");
+        assert_eq!(double(&daemon, 2.5), 5.0, "{name}");
+        let failed = daemon.log.wait_for("load_failed", round + 1);
+        assert!(failed[round]["message"].as_str().unwrap().contains("model.load_timeout_seconds"), "{failed:#?}");
+    }
 }
 
 #[test]
