@@ -117,6 +117,7 @@ fn a_session_has_as_many_threads_as_cores_that_the_service_may_use() {
 #[test]
 fn nothing_is_left_of_a_storm_and_every_request_is_counted_once() {
     let daemon = Setup::fixture("slow").set("model.queue_limit", 8).set("model.sessions", 2).ready();
+    daemon.log.wait("ready");
     let infos = daemon.log.all().iter().filter(|line| line["level"] == "INFO").count();
     let (clients, each) = (8, 40);
     let sent: Vec<u16> = std::thread::scope(|scope| {

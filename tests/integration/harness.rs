@@ -164,6 +164,14 @@ impl Log {
         self.all().into_iter().filter(|line| line["event"] == event).collect()
     }
 
+    /// The lines of one event, once there are so many; there must be no more.
+    pub fn exactly(&self, event: &str, count: usize) -> Vec<Value> {
+        self.wait_for(event, count);
+        let found = self.of(event);
+        assert_eq!(found.len(), count, "{found:?}");
+        found
+    }
+
     /// The first line of this event, once it is there.
     pub fn wait(&self, event: &str) -> Value {
         self.wait_for(event, 1).pop().unwrap()

@@ -36,8 +36,8 @@ fn what_was_admitted_is_finished_before_the_daemon_leaves() {
         assert_eq!((running.answer().status, waiting.answer().status), (200, 200));
         assert_eq!(daemon.wait_exit(), 0);
         assert!(last_word(&daemon).contains("every thread has ended"));
-        assert_eq!(daemon.log.of("stopping")[0]["why"], format!("SIG{signal}"));
-        assert!(daemon.log.of("not_ready")[0]["reason"].as_str().unwrap().contains("stopping"));
+        assert_eq!(daemon.log.wait("stopping")["why"], format!("SIG{signal}"));
+        assert!(daemon.log.wait("not_ready")["reason"].as_str().unwrap().contains("stopping"));
     }
 }
 
@@ -56,7 +56,7 @@ fn a_request_that_takes_longer_than_the_limit_is_ended_with_an_error() {
     assert_eq!(daemon.wait_exit(), 0);
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     assert!(last_word(&daemon).contains("every thread has ended"));
-    assert_eq!(daemon.log.of("stop_timeout").len(), 1);
+    daemon.log.exactly("stop_timeout", 1);
 }
 
 #[test]
@@ -197,6 +197,6 @@ fn the_same_wish_twice_changes_nothing_and_impatience_ends_the_daemon_at_once() 
     };
     assert_eq!(code, 130);
     assert!(begun.elapsed() >= Duration::from_millis(500), "a second signal at once is the same wish");
-    assert_eq!(daemon.log.of("stopping").len(), 1);
+    daemon.log.exactly("stopping", 1);
     assert_eq!(pending.answer().status, 0);
 }

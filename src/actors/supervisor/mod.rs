@@ -10,7 +10,8 @@
 
 mod actor;
 mod stop;
-#[cfg(all(test, feature = "test-hooks"))]
+#[cfg(test)]
+#[cfg(feature = "test-hooks")]
 mod tests;
 
 use std::sync::Arc;

@@ -9,8 +9,10 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 /// A connection that was accepted and has not reached its worker is lost when the worker is told to stop: between
-/// accepting no more and telling so lies this long.
-const SETTLE: Duration = Duration::from_millis(100);
+/// accepting no more and telling so lies this long in a stop, which somebody waits for.
+const SETTLE_IN_A_STOP: Duration = Duration::from_millis(100);
+/// The same where another server has taken over.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// The handles of all servers that run, whichever room started them.
 #[derive(Default)]
@@ -38,7 +40,7 @@ impl Servers {
         let retire = async {
             let _ = gone.await;
             retired.store(true, Ordering::Relaxed);
-            finish(handle).await;
+            finish(handle, SETTLE).await;
         };
         let ended = tokio::select! {
             ended = &mut server => ended,
@@ -58,12 +60,12 @@ impl Servers {
     pub async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         let handles: Vec<ServerHandle> = self.running().iter().map(|(_, handle)| handle.clone()).collect();
-        join_all(handles.into_iter().map(finish)).await;
+        join_all(handles.into_iter().map(|handle| finish(handle, SETTLE_IN_A_STOP))).await;
     }
 }
 
-async fn finish(handle: ServerHandle) {
+async fn finish(handle: ServerHandle, settle: Duration) {
     handle.pause().await;
-    actix_rt::time::sleep(SETTLE).await;
+    actix_rt::time::sleep(settle).await;
     handle.stop(true).await;
 }
