@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 use std::vec::IntoIter;
 
 use actix_web::body::{BodySize, MessageBody};
@@ -14,11 +15,11 @@ use super::body::{self, Body, HEADER_LENGTH, Pool};
 use super::error::ApiError;
 use super::models::check_name;
 use super::protocol::{self, InferRequest, OutputForm, ProtocolLimits, Rendered};
-use super::record::Record;
+use super::record::{Record, entries};
 use crate::actors::board::Board;
 use crate::actors::model::{ServedModel, deadline};
 use crate::core::tensor::{Tensor, TensorData};
-use crate::metrics::Outcome;
+use crate::metrics::{Outcome, Stages};
 
 /// JSON from this size on is read and written on a thread that no connection waits for.
 const HEAVY_JSON: usize = 64 << 10;
@@ -51,10 +52,13 @@ async fn answer(
     let model = served(board)?;
     let body = body::read(board, pool, request.headers(), payload).await?;
     let limits = ProtocolLimits { max_tensor_bytes: board.config.server.max_body_bytes };
+    let read = Instant::now();
     let InferRequest { id, timeout_us, inputs, outputs: plans } = parse(body, &model, limits).await?;
     let names = plans.iter().map(|plan| plan.name.clone()).collect();
     let deadline = deadline(record.begun, timeout_us, &board.config);
-    let (outputs, _) = ask(board, inputs, names, record.begun, deadline).await?;
+    let (entries, input) = (entries(&model.spec, &inputs), read.elapsed());
+    let (outputs, reply) = ask(board, inputs, names, record.begun, deadline).await?;
+    let answered = Instant::now();
     let heavy = plans.iter().any(|plan| plan.form != OutputForm::Binary)
         && outputs.iter().map(json_weight).sum::<usize>() > HEAVY_JSON;
     let render = move || {
@@ -62,6 +66,9 @@ async fn answer(
         protocol::render(&model.name, &model.version, id.as_deref(), &outputs, &plans, labels)
     };
     let rendered = if heavy { web::block(render).await.map_err(|_| ApiError::Internal)?? } else { render()? };
+    let output = answered.elapsed();
+    let stages = Stages { entries, queue: reply.queue, input, run: reply.inference, output };
+    board.metrics.totals.add_stages(stages);
     Ok(response(rendered))
 }
 
