@@ -9,8 +9,10 @@ mod harness;
 mod protocol_answers;
 mod protocol_binary;
 mod protocol_bodies;
+mod protocol_extensions;
 mod protocol_metadata;
 mod protocol_paths;
+mod protocol_repository;
 mod protocol_requests;
 mod serving;
 #[allow(dead_code)]
