@@ -6,6 +6,7 @@
 //! | `wrap` | what goes around every request: its id, and an answer even after a panic |
 //! | `unread` | what is left of a body that nobody wants |
 //! | `body` | a body, read into one aligned buffer within its limits |
+//! | `compress` | answers in gzip or deflate |
 //! | `ask` | a job to the model room and its answer, or the end of it |
 //! | `infer`, `frames` | the protocol's inference, and pictures |
 //! | `health`, `models`, `repository` | what is asked without a job |
@@ -13,6 +14,7 @@
 
 mod ask;
 mod body;
+mod compress;
 mod error;
 mod frames;
 mod health;
