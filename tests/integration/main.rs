@@ -9,6 +9,8 @@ mod harness;
 mod protocol_answers;
 mod protocol_binary;
 mod protocol_bodies;
+mod protocol_clients;
+mod protocol_coverage;
 mod protocol_extensions;
 mod protocol_metadata;
 mod protocol_paths;
