@@ -94,15 +94,19 @@ fn response(rendered: Rendered) -> HttpResponse {
         Some(length) => response.content_type("application/octet-stream").insert_header((HEADER_LENGTH, length)),
     };
     let length = rendered.len() as u64;
-    let mut pieces = vec![rendered.head];
-    pieces.extend(rendered.binary.into_iter().filter(|piece| !piece.is_empty()));
-    response.body(Pieces { length, pieces: pieces.into_iter() })
+    let pieces: Vec<Bytes> = rendered.binary.into_iter().filter(|piece| !piece.is_empty()).collect();
+    response.body(Pieces { length, pieces: pieces.into_iter(), now: rendered.head })
 }
+
+/// What is handed to the connection at once: it copies that into a buffer of its own, which should stay small.
+const AT_ONCE: usize = 64 << 10;
 
 /// An answer in pieces: the outputs go out from the memory in which the runtime left them.
 struct Pieces {
     length: u64,
     pieces: IntoIter<Bytes>,
+    /// The piece that is going out.
+    now: Bytes,
 }
 
 impl MessageBody for Pieces {
@@ -113,6 +117,10 @@ impl MessageBody for Pieces {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Poll::Ready(self.pieces.next().map(Ok))
+        if self.now.is_empty() {
+            self.now = self.pieces.next().unwrap_or_default();
+        }
+        let count = self.now.len().min(AT_ONCE);
+        Poll::Ready(Some(self.now.split_to(count)).filter(|piece| !piece.is_empty()).map(Ok))
     }
 }
