@@ -87,9 +87,54 @@ pub struct Totals {
     failed: AtomicU64,
     failed_ns: AtomicU64,
     last_answer_ms: AtomicU64,
+    entries: AtomicU64,
+    queue_ns: AtomicU64,
+    input_ns: AtomicU64,
+    run_ns: AtomicU64,
+    output_ns: AtomicU64,
+}
+
+/// Where the time of an answered request went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stages {
+    /// Entries of its batch.
+    pub entries: u64,
+    /// Waiting for the engine.
+    pub queue: Duration,
+    /// Making tensors of the body.
+    pub input: Duration,
+    /// Running the graph.
+    pub run: Duration,
+    /// Making an answer of the outputs.
+    pub output: Duration,
 }
 
 impl Totals {
+    /// Counts the stages of an answered request.
+    pub fn add_stages(&self, stages: Stages) {
+        self.entries.fetch_add(stages.entries, Ordering::Relaxed);
+        for (sum, took) in [
+            (&self.queue_ns, stages.queue),
+            (&self.input_ns, stages.input),
+            (&self.run_ns, stages.run),
+            (&self.output_ns, stages.output),
+        ] {
+            sum.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// The stages of all answered requests together.
+    pub fn stages(&self) -> Stages {
+        let time = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
+        Stages {
+            entries: self.entries.load(Ordering::Relaxed),
+            queue: time(&self.queue_ns),
+            input: time(&self.input_ns),
+            run: time(&self.run_ns),
+            output: time(&self.output_ns),
+        }
+    }
+
     /// Counts a request that took `took`.
     pub fn add(&self, outcome: Outcome, took: Duration) {
         let (count, sum) = match outcome {

@@ -15,7 +15,7 @@ use crate::actors::board::Board;
 use crate::actors::model::{ServedModel, deadline};
 use crate::core::tensor::Tensor;
 use crate::image::{self, Limits, Prediction};
-use crate::metrics::{Outcome, seconds};
+use crate::metrics::{Outcome, Stages, seconds};
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -76,7 +76,15 @@ async fn answer(
     let deadline = deadline(record.begun, None, &board.config);
     let (outputs, reply) =
         ask(board, vec![input], vec![image.output_name().to_owned()], record.begun, deadline).await?;
+    let answered = Instant::now();
     let predictions = image.postprocess(&outputs, None)?;
+    board.metrics.totals.add_stages(Stages {
+        entries: 1,
+        queue: reply.queue,
+        input: decode + preprocess,
+        run: reply.inference,
+        output: answered.elapsed(),
+    });
     let timing_ms = Timing {
         decode: milliseconds(decode),
         preprocess: milliseconds(preprocess),

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 use std::vec::IntoIter;
 
 use actix_web::body::{BodySize, MessageBody};
@@ -14,11 +15,11 @@ use super::body::{self, Body, HEADER_LENGTH, Pool};
 use super::error::ApiError;
 use super::models::check_name;
 use super::protocol::{self, InferRequest, OutputForm, ProtocolLimits, Rendered};
-use super::record::Record;
+use super::record::{Record, entries};
 use crate::actors::board::Board;
 use crate::actors::model::{ServedModel, deadline};
 use crate::core::tensor::{Tensor, TensorData};
-use crate::metrics::Outcome;
+use crate::metrics::{Outcome, Stages};
 
 /// JSON from this size on is read and written on a thread that no connection waits for.
 const HEAVY_JSON: usize = 64 << 10;
@@ -51,10 +52,13 @@ async fn answer(
     let model = served(board)?;
     let body = body::read(board, pool, request.headers(), payload).await?;
     let limits = ProtocolLimits { max_tensor_bytes: board.config.server.max_body_bytes };
+    let read = Instant::now();
     let InferRequest { id, timeout_us, inputs, outputs: plans } = parse(body, &model, limits).await?;
     let names = plans.iter().map(|plan| plan.name.clone()).collect();
     let deadline = deadline(record.begun, timeout_us, &board.config);
-    let (outputs, _) = ask(board, inputs, names, record.begun, deadline).await?;
+    let (entries, input) = (entries(&model.spec, &inputs), read.elapsed());
+    let (outputs, reply) = ask(board, inputs, names, record.begun, deadline).await?;
+    let answered = Instant::now();
     let heavy = plans.iter().any(|plan| plan.form != OutputForm::Binary)
         && outputs.iter().map(json_weight).sum::<usize>() > HEAVY_JSON;
     let render = move || {
@@ -62,6 +66,9 @@ async fn answer(
         protocol::render(&model.name, &model.version, id.as_deref(), &outputs, &plans, labels)
     };
     let rendered = if heavy { web::block(render).await.map_err(|_| ApiError::Internal)?? } else { render()? };
+    let output = answered.elapsed();
+    let stages = Stages { entries, queue: reply.queue, input, run: reply.inference, output };
+    board.metrics.totals.add_stages(stages);
     Ok(response(rendered))
 }
 
@@ -87,15 +94,19 @@ fn response(rendered: Rendered) -> HttpResponse {
         Some(length) => response.content_type("application/octet-stream").insert_header((HEADER_LENGTH, length)),
     };
     let length = rendered.len() as u64;
-    let mut pieces = vec![rendered.head];
-    pieces.extend(rendered.binary.into_iter().filter(|piece| !piece.is_empty()));
-    response.body(Pieces { length, pieces: pieces.into_iter() })
+    let pieces: Vec<Bytes> = rendered.binary.into_iter().filter(|piece| !piece.is_empty()).collect();
+    response.body(Pieces { length, pieces: pieces.into_iter(), now: rendered.head })
 }
+
+/// What is handed to the connection at once: it copies that into a buffer of its own, which should stay small.
+const AT_ONCE: usize = 64 << 10;
 
 /// An answer in pieces: the outputs go out from the memory in which the runtime left them.
 struct Pieces {
     length: u64,
     pieces: IntoIter<Bytes>,
+    /// The piece that is going out.
+    now: Bytes,
 }
 
 impl MessageBody for Pieces {
@@ -106,6 +117,10 @@ impl MessageBody for Pieces {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Poll::Ready(self.pieces.next().map(Ok))
+        if self.now.is_empty() {
+            self.now = self.pieces.next().unwrap_or_default();
+        }
+        let count = self.now.len().min(AT_ONCE);
+        Poll::Ready(Some(self.now.split_to(count)).filter(|piece| !piece.is_empty()).map(Ok))
     }
 }

@@ -7,6 +7,7 @@
 //! | `unread` | what is left of a body that nobody wants |
 //! | `body` | a body, read into one aligned buffer within its limits |
 //! | `connections` | closes those on which nothing happens any more |
+//! | `compress` | answers in gzip or deflate |
 //! | `ask` | a job to the model room and its answer, or the end of it |
 //! | `infer`, `frames` | the protocol's inference, and pictures |
 //! | `health`, `models`, `repository` | what is asked without a job |
@@ -15,6 +16,7 @@
 mod ask;
 mod body;
 mod connections;
+mod compress;
 mod error;
 mod frames;
 mod health;

@@ -1,6 +1,7 @@
 //! The protocol's metadata, readiness, configuration and statistics of the one model.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use percent_encoding::percent_decode_str;
@@ -79,30 +80,25 @@ pub async fn statistics(request: HttpRequest, board: web::Data<Board>) -> Result
     if request.match_info().get("name").is_some() {
         check_name(&board, &request)?;
     }
-    let metrics = &board.metrics;
-    let totals = &metrics.totals;
+    let totals = &board.metrics.totals;
     let duration = |(count, ns): (u64, u64)| StatisticDuration { count, ns };
-    let measured = |histogram: &prometheus::Histogram| StatisticDuration {
-        count: histogram.get_sample_count(),
-        ns: (histogram.get_sample_sum() * 1e9) as u64,
-    };
-    let preparing = measured(&metrics.preprocess_duration);
     let (answered, _) = totals.answered();
+    let stages = totals.stages();
+    let stage = |took: Duration| duration((answered, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)));
     let entry = ModelStatistics {
         name: board.model_name.clone(),
         version: board.config.model.version.clone(),
         last_inference: totals.last_answer_ms(),
-        inference_count: answered,
+        inference_count: stages.entries,
+        // One run each: nothing puts several requests into one run.
         execution_count: answered,
         inference_stats: InferenceStatistics {
             success: duration(totals.answered()),
             fail: duration(totals.failed()),
-            queue: measured(&metrics.queue_duration),
-            compute_input: StatisticDuration {
-                count: preparing.count,
-                ns: preparing.ns + measured(&metrics.decode_duration).ns,
-            },
-            compute_infer: measured(&metrics.inference_duration),
+            queue: stage(stages.queue),
+            compute_input: stage(stages.input),
+            compute_infer: stage(stages.run),
+            compute_output: stage(stages.output),
             ..InferenceStatistics::default()
         },
         batch_stats: Vec::new(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::actors::board::Board;
+use crate::core::tensor::{ModelSpec, Tensor, TensorSpec};
 use crate::engine::job::Reply;
 use crate::metrics::{Outcome, seconds};
 
@@ -42,6 +43,19 @@ impl Drop for Record {
             self.count(if std::thread::panicking() { Outcome::Failed } else { Outcome::Gone });
         }
     }
+}
+
+/// How many entries the batch of a request has, where the model leaves the first dimension of all that it takes and
+/// gives open; else the request is one entry.
+pub fn entries(spec: &ModelSpec, inputs: &[Tensor]) -> u64 {
+    let open = |spec: &TensorSpec| spec.shape.first().is_some_and(|dim| *dim < 0);
+    let mut required = spec.inputs.iter().filter(|input| !input.optional).peekable();
+    let Some(name) = required.peek().map(|input| input.name.as_str()) else { return 1 };
+    if !required.chain(&spec.outputs).all(open) {
+        return 1;
+    }
+    let batch = inputs.iter().find(|input| input.name() == name).and_then(|input| input.shape().first());
+    batch.map_or(1, |entries| u64::try_from(*entries).unwrap_or(u64::MAX))
 }
 
 /// Notes the two times that a reply carries.

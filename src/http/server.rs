@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::http::KeepAlive;
-use actix_web::middleware::{Compress, from_fn};
+use actix_web::middleware::from_fn;
 use actix_web::{App, FromRequest, Handler, HttpResponse, HttpServer, Resource, Responder, ResponseError, Route, web};
 
 use super::body::Pool;
 use super::connections::Connections;
 use super::error::ApiError;
-use super::{frames, health, infer, models, repository, wrap};
+use super::{compress, frames, health, infer, models, repository, wrap};
 use crate::actors::board::Board;
 
 /// The longest that a client may go on sending a body that was refused: it reads the answer only afterwards.
@@ -42,7 +42,7 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
             .service(web::resource("/test/running").route(web::get().to(super::hooks::running)))
             .service(web::resource("/test/answer/{how}").route(web::post().to(super::hooks::answer)))
             .service(web::resource("/test/panic/{room}").route(web::post().to(super::hooks::panic)));
-        app.configure(routes).default_service(web::to(no_such_path)).wrap(Compress::default()).wrap(from_fn(wrap::wrap))
+        app.configure(routes).default_service(web::to(no_such_path)).wrap(from_fn(wrap::wrap))
     });
     let connections = Arc::new(Connections::default());
     let patience = Duration::from_secs_f64(server.keep_alive_seconds + server.client_timeout_seconds);
@@ -76,15 +76,15 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(get("/v2/health/ready", health::ready))
         .service(get("/healthz", health::live))
         .service(get("/readyz", health::ready))
-        .service(get("/metrics", health::metrics))
-        .service(post("/api/v1/frames", frames::frames))
+        .service(get("/metrics", health::metrics).wrap(from_fn(compress::compress)))
+        .service(post("/api/v1/frames", frames::frames).wrap(from_fn(compress::compress)))
         .service(get("/v2/models/stats", models::statistics));
     for base in ["/v2/models/{name}", "/v2/models/{name}/versions/{version}"] {
         app.service(get(base, models::metadata))
             .service(get(&format!("{base}/ready"), models::ready))
             .service(get(&format!("{base}/config"), models::configuration))
             .service(get(&format!("{base}/stats"), models::statistics))
-            .service(post(&format!("{base}/infer"), infer::infer));
+            .service(post(&format!("{base}/infer"), infer::infer).wrap(from_fn(compress::compress)));
     }
     for base in ["/v2/repository", "/v2/repository/{repository}"] {
         app.service(post(&format!("{base}/index"), repository::index))

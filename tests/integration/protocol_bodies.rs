@@ -86,6 +86,19 @@ fn req_82_gzip_and_deflate_go_both_ways_and_lengths_count_what_is_inflated() {
         answer.body = inflated;
         assert_eq!(parts(&answer).1, tensor, "{coding}");
     }
+    // Clients inflate the answer to an inference only: metadata and errors stay as they are.
+    let accept = [("Accept-Encoding", "gzip, deflate")];
+    for path in ["/v2", "/v2/models/identity_fp32", "/v2/models/stats", "/v2/health/ready", "/nowhere"] {
+        let answer = daemon.send("GET", path, &accept, b"");
+        assert_eq!(answer.header("content-encoding"), None, "{path}");
+        answer.json();
+    }
+    fails(&daemon.send("POST", INFER, &accept, b"{"), 400, "invalid JSON");
+    let small = floats(&[1.0]).to_string();
+    for nothing in ["br", "br, identity;q=0", "*;q=0", "gzip;q=0, deflate;q=0", "nonsense;;"] {
+        let answer = daemon.send("POST", INFER, &[("Accept-Encoding", nothing)], small.as_bytes());
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, None), "{nothing}");
+    }
     for coding in ["br", "zstd", "compress", "gzip, gzip", "nonsense"] {
         let answer = packed(&daemon, coding, json.len(), &body);
         fails(&answer, 415, "is not read: send gzip, deflate or identity");
