@@ -15,8 +15,8 @@
 
 mod ask;
 mod body;
-mod connections;
 mod compress;
+mod connections;
 mod error;
 mod frames;
 mod health;
