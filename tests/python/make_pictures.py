@@ -203,7 +203,7 @@ def resized(picture, case):
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    out = Path(sys.argv[1])
+    out = Path(sys.argv[1]) / "pictures"
     out.mkdir(parents=True, exist_ok=True)
     make_files(out)
     entries = []
