@@ -5,6 +5,7 @@
 //! 16-bit samples become 8-bit by `round(v / 257)`, where Pillow clips grey and cuts the low byte of colour.
 
 mod jpeg;
+mod libjpeg;
 mod orientation;
 mod png;
 mod sniff;

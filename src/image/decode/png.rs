@@ -35,7 +35,8 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<(Picture, Orientation), I
     samples.truncate(frame.buffer_size());
     // Metadata may come after the pixels. What goes wrong there does not harm them.
     let _ = reader.finish();
-    let orientation = reader.info().exif_metadata.as_deref().map_or(Orientation::UPRIGHT, Orientation::from_exif);
+    let exif = reader.info().exif_metadata.as_deref();
+    let orientation = exif.and_then(Orientation::from_exif).unwrap_or(Orientation::UPRIGHT);
 
     let pixels = to_rgb(samples, frame.color_type, frame.bit_depth).ok_or_else(|| damaged("its palette is missing"))?;
     let picture =
