@@ -2,8 +2,9 @@
 //!
 //! Each file is a capability, and reads like the manual's page on it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 #[allow(dead_code)]
 mod harness;
+mod pictures;
 mod serving;

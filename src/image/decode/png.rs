@@ -46,10 +46,12 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<(Picture, Orientation), I
 
 /// Samples as expanded by the decoder (8 or 16 bit, the latter big-endian) to RGB; alpha is dropped.
 fn to_rgb(samples: Vec<u8>, color: ColorType, depth: BitDepth) -> Option<Vec<u8>> {
-    let samples = if depth == BitDepth::Sixteen {
-        samples.as_chunks::<2>().0.iter().map(|pair| to_8_bit(u16::from_be_bytes(*pair))).collect()
-    } else {
-        samples
+    let pairs = || samples.as_chunks::<2>().0.iter();
+    let samples = match (depth, color) {
+        (BitDepth::Sixteen, ColorType::Grayscale) => pairs().map(|pair| to_8_bit(u16::from_be_bytes(*pair))).collect(),
+        // Pillow cuts the low byte of what has several channels.
+        (BitDepth::Sixteen, _) => pairs().map(|[high, _]| *high).collect(),
+        _ => samples,
     };
     Some(match color {
         ColorType::Rgb => samples,
