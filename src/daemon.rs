@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 
 use crate::actors::board::Board;
-use crate::actors::model::load::SessionLoader;
+use crate::actors::model::load::{Loader, SessionLoader};
 use crate::actors::model::{Model, ModelParts, Shelf};
 use crate::actors::supervisor::{ChildDown, Factories, Supervisor};
 use crate::actors::web::Web;
@@ -17,11 +17,13 @@ use crate::config::{Config, ModelConfig, model_name};
 use crate::core::status::Room;
 use crate::engine::ort::{LoadOptions, Runtime};
 use crate::engine::threads::{OnDeath, Threads};
-use crate::engine::{Session, ort, runtime};
+use crate::engine::{LoadError, Session, ort, runtime};
 use crate::http;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::signals;
 use crate::state::StateDirectory;
+use crate::trial::Trials;
 
 /// Exit code of an ONNX Runtime that cannot be used (`EX_UNAVAILABLE`).
 pub const EXIT_RUNTIME: u8 = 69;
@@ -59,7 +61,8 @@ pub fn open_runtime(config: &ModelConfig) -> Result<Runtime, StartError> {
     let path = runtime::find(config, by_environment.as_deref().map(Path::new), executable.as_deref())
         .map_err(|error| StartError::Runtime(error.to_string()))?;
     let runtime = Runtime::open(&path)
-        .map_err(|error| StartError::Runtime(format!("ONNX Runtime library {}: {error}", path.display())))?;
+        .map_err(|error| runtime::RuntimeError::Broken { path: path.display().to_string(), reason: error })
+        .map_err(|error| StartError::Runtime(error.to_string()))?;
     if runtime::parse_version(runtime.version()).is_some_and(|version| version < runtime::MADE_FOR) {
         tracing::warn!(
             event = "runtime_old",
@@ -84,16 +87,39 @@ pub fn load_options(config: &ModelConfig) -> LoadOptions {
         threads: if config.threads == 0 { allowed } else { config.threads },
         spinning: config.spinning,
         memory_arena: config.memory_arena,
-        timeout: Duration::from_secs_f64(config.load_timeout_seconds),
     }
 }
 
-/// A loader of sessions on `runtime`.
-pub fn session_loader(runtime: Runtime, config: &ModelConfig) -> SessionLoader {
-    let options = load_options(config);
-    Arc::new(move |path: &Path| {
-        ort::load(&runtime, path, &options).map(|session| Box::new(session) as Box<dyn Session>)
-    })
+/// Sessions of ONNX Runtime, of files that were tried before.
+struct OrtLoader {
+    runtime: Runtime,
+    options: LoadOptions,
+    trials: Option<Trials>,
+}
+
+impl Loader for OrtLoader {
+    fn try_out(&self, path: &Path, sha256: &str) -> Result<(), LoadError> {
+        self.trials.as_ref().map_or(Ok(()), |trials| trials.try_out(path, sha256))
+    }
+
+    fn session(&self, path: &Path, limit: Duration) -> Result<Box<dyn Session>, LoadError> {
+        Ok(Box::new(ort::load(&self.runtime, path, &self.options, limit)?))
+    }
+
+    fn leave(&self) {
+        self.trials.iter().for_each(Trials::leave);
+    }
+}
+
+/// A loader of sessions on `runtime`; what has passed its trial is remembered in `state`.
+pub fn session_loader(runtime: Runtime, config: &ModelConfig, state: Arc<StateDirectory>) -> SessionLoader {
+    let trials = Some(Trials::new(config, runtime.path(), runtime.version(), state));
+    Arc::new(OrtLoader { runtime, options: load_options(config), trials })
+}
+
+/// A loader for the process in which a file is tried.
+pub fn loader_without_trial(runtime: Runtime, config: &ModelConfig) -> SessionLoader {
+    Arc::new(OrtLoader { runtime, options: load_options(config), trials: None })
 }
 
 /// Runs the daemon until it is told to stop, and gives its exit code.
@@ -105,7 +131,10 @@ pub fn run(config: Config) -> Result<i32, StartError> {
         StartError::System(format!("cannot listen on {}: {error}; see server.listen", config.server.listen))
     })?;
     let address = listener.local_addr().unwrap_or(config.server.listen);
-    let state = StateDirectory::open(&config, &crate::config::captured_environment());
+    if let Err(reason) = limits::make_room(config.server.max_connections) {
+        tracing::warn!(event = "few_files", "{reason}");
+    }
+    let state = Arc::new(StateDirectory::open(&config, &crate::config::captured_environment()));
     if let Some(reason) = state.memory_reason() {
         tracing::warn!(event = "state_in_memory", "{reason}");
     }
@@ -116,7 +145,7 @@ pub fn run(config: Config) -> Result<i32, StartError> {
     let config = Arc::new(config);
     let board =
         Board::new(Arc::clone(&config), address, name.clone(), runtime.version().to_owned(), Arc::clone(&metrics));
-    let loader = session_loader(runtime, &config.model);
+    let loader = session_loader(runtime, &config.model, state);
 
     let system = System::new();
     let built = system.block_on(async { build(&board, listener, name, loader) });

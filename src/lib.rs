@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`core`] | pure decisions: restarts, admission, the canary, readiness, tensors |
 //! | [`config`], [`engine`], [`image`], [`metrics`], [`state`] | settings; what runs a model; pictures; what is measured; files that survive |
+//! | [`trial`] | a child process that loads a model before the daemon does |
 //! | [`actors`] | supervisor, model and web, which speak by messages |
 //! | [`http`] | connections to jobs and back |
 //! | [`daemon`] | the composition root: start order, stop order, joins |
@@ -21,7 +22,9 @@ pub mod engine;
 pub mod hooks;
 pub mod http;
 pub mod image;
+pub mod limits;
 pub mod metrics;
 pub mod signals;
 pub mod state;
 pub mod telemetry;
+pub mod trial;

@@ -112,6 +112,11 @@ impl StateDirectory {
         StateDirectory { place, writing: Mutex::new(()) }
     }
 
+    /// Keeps everything in memory: for commands that leave no trace.
+    pub fn in_memory() -> Self {
+        StateDirectory { place: Place::memory("as asked".to_owned()), writing: Mutex::new(()) }
+    }
+
     /// The folder; `None` where state is kept in memory.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {

@@ -1,9 +1,15 @@
 //! The log: text or JSON on standard error, and a line for every panic.
 
+use std::fmt::{self, Write};
 use std::io::IsTerminal;
 
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::format::{FmtSpan, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -18,7 +24,7 @@ pub fn start(config: &LogConfig) -> Result<(), String> {
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);
     match config.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).event_format(Plain).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
     }
     .map_err(|error| error.to_string())?;
@@ -39,4 +45,133 @@ fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
     let message = info.payload_as_str().unwrap_or("no message");
     let thread = std::thread::current();
     tracing::error!(event = "panic", place, thread = thread.name().unwrap_or("unnamed"), "panic: {message}");
+}
+
+/// A line for people: time, level, sentence. What programs want beside it is in the JSON form; of a warning or an error
+/// it is shown here too, for whoever has nothing but this line.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let level = *event.metadata().level();
+        let colour = if level == Level::ERROR {
+            "31"
+        } else if level == Level::WARN {
+            "33"
+        } else if level == Level::INFO {
+            "32"
+        } else {
+            "34"
+        };
+        SystemTime.format_time(&mut writer)?;
+        if writer.has_ansi_escapes() {
+            write!(writer, " \x1b[{colour}m{level:>5}\x1b[0m")?;
+        } else {
+            write!(writer, " {level:>5}")?;
+        }
+        let mut line = Line { writer: &mut writer, with_fields: level <= Level::WARN, outcome: Ok(()) };
+        event.record(&mut line);
+        line.outcome?;
+        writeln!(writer)
+    }
+}
+
+struct Line<'a, 'b> {
+    writer: &'a mut Writer<'b>,
+    with_fields: bool,
+    outcome: fmt::Result,
+}
+
+impl Line<'_, '_> {
+    fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let name = field.name();
+        if self.outcome.is_ok() {
+            self.outcome = match name {
+                "message" => self.writer.write_char(' ').and_then(|()| write!(OneLine(self.writer), "{value}")),
+                // It is the line's name among programs.
+                "event" => Ok(()),
+                // What libraries say through their own log comes with where it was said.
+                _ if name.starts_with("log.") => Ok(()),
+                _ if self.with_fields => write!(self.writer, " {name}={value}"),
+                _ => Ok(()),
+            };
+        }
+    }
+}
+
+/// What comes from a file or a client may hold control characters: a line stays one line, and moves no cursor.
+struct OneLine<'a, 'b>(&'a mut Writer<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (index, piece) in text.split(char::is_control).enumerate() {
+            if index > 0 {
+                self.0.write_char(' ')?;
+            }
+            self.0.write_str(piece)?;
+        }
+        Ok(())
+    }
+}
+
+impl Visit for Line<'_, '_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, format_args!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(ansi: bool, log: impl FnOnce()) -> String {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(ansi).with_writer(move || writer.clone()).event_format(Plain).finish();
+        tracing::subscriber::with_default(subscriber, log);
+        String::from_utf8(memory.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn what_is_well_is_a_sentence() {
+        let line = logged(false, || tracing::info!(event = "ready", model = "digits", "model '{}' is ready", "digits"));
+        assert!(line.ends_with("Z  INFO model 'digits' is ready\n"), "{line:?}");
+    }
+
+    #[test]
+    fn what_is_not_comes_with_its_fields() {
+        let line = logged(false, || tracing::warn!(event = "refused", held_back = 3, reason = "full", "refused"));
+        assert!(line.ends_with("  WARN refused held_back=3 reason=\"full\"\n"), "{line:?}");
+    }
+
+    #[test]
+    fn a_terminal_gets_colours_and_control_characters_are_escaped() {
+        let line = logged(true, || tracing::error!(place = "a\n\x1b[2J", "d\nown: {}", "\x1b]0;x"));
+        assert!(
+            line.contains("\x1b[31mERROR\x1b[0m d own:  ]0;x place=") && line.matches('\x1b').count() == 2,
+            "{line:?}"
+        );
+        assert_eq!(line.lines().count(), 1);
+    }
 }

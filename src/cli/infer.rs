@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -16,6 +17,7 @@ use crate::core::tensor::Tensor;
 use crate::engine::cancel::Cancel;
 use crate::engine::{Call, Session};
 use crate::image::{self, Limits, Prediction};
+use crate::state::StateDirectory;
 use crate::{daemon, telemetry};
 
 /// What `infer` takes.
@@ -62,7 +64,7 @@ pub fn infer(config: &Config, args: &InferArgs) -> ExitCode {
             return ExitCode::from(error.exit_code());
         }
     };
-    let loader = daemon::session_loader(runtime, &config.model);
+    let loader = daemon::session_loader(runtime, &config.model, Arc::new(StateDirectory::in_memory()));
     let mut loaded = match load::load(&config.model, &model_name(config), &loader) {
         Ok(loaded) => loaded,
         Err(error) => {

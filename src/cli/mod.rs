@@ -4,13 +4,14 @@ mod check;
 mod health;
 mod infer;
 mod run;
+mod try_model;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Loaded, Overrides};
+use crate::config::{self, Loaded, Overrides, Survey};
 
 /// Serves one ONNX model on an edge box, watches the box, and keeps itself alive.
 #[derive(Debug, Parser)]
@@ -32,6 +33,9 @@ enum Command {
     Health,
     /// Run pictures or .npy files through the model, here and now
     Infer(infer::InferArgs),
+    /// Load a model where its crash does no harm: a child of the daemon
+    #[command(hide = true, name = crate::trial::COMMAND)]
+    TryModel,
 }
 
 /// Options of every command; each overrides the configuration.
@@ -52,9 +56,9 @@ struct Settings {
 }
 
 impl Settings {
-    fn load(self) -> Result<Loaded, config::ConfigErrors> {
+    fn survey(self) -> Survey {
         let Settings { config, model, name, listen } = self;
-        config::load(&Overrides { config, model, name, listen }, &config::captured_environment())
+        config::survey(&Overrides { config, model, name, listen }, &config::captured_environment())
     }
 }
 
@@ -65,20 +69,23 @@ fn version() -> &'static str {
 /// Reads the command line of this process and does what it says.
 pub fn main() -> ExitCode {
     let Cli { command, settings } = Cli::parse();
-    let loaded = match settings.load() {
-        Ok(loaded) => loaded,
+    match command.unwrap_or(Command::Run) {
+        Command::Run => with_settings(settings, run::run),
+        Command::Check => check::check(&settings.survey()),
+        Command::Health => with_settings(settings, |loaded| health::health(&loaded.config)),
+        Command::Infer(args) => with_settings(settings, |loaded| infer::infer(&loaded.config, &args)),
+        Command::TryModel => try_model::try_model(),
+    }
+}
+
+/// What all but `check` do: nothing with a configuration that is wrong.
+fn with_settings(settings: Settings, command: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    match settings.survey().into_loaded() {
+        Ok(loaded) => command(loaded),
         Err(errors) => {
             complain(&errors);
-            let code = errors.exit_code();
-            // A check tells the rest too, as far as it can be told without a configuration: nothing.
-            return ExitCode::from(code);
+            ExitCode::from(errors.exit_code())
         }
-    };
-    match command.unwrap_or(Command::Run) {
-        Command::Run => run::run(loaded),
-        Command::Check => check::check(&loaded),
-        Command::Health => health::health(&loaded.config),
-        Command::Infer(args) => infer::infer(&loaded.config, &args),
     }
 }
 

@@ -62,6 +62,46 @@ pub struct Loaded {
     pub notices: Vec<String>,
 }
 
+/// All that was read: what holds, and what is wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Survey {
+    /// The settings that hold; one that is wrong has its default here.
+    pub loaded: Loaded,
+    /// What is wrong, if anything is.
+    pub errors: Option<ConfigErrors>,
+}
+
+impl Survey {
+    /// The configuration, where nothing is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// Every problem at once.
+    pub fn into_loaded(self) -> Result<Loaded, ConfigErrors> {
+        match self.errors {
+            None => Ok(self.loaded),
+            Some(errors) => Err(errors),
+        }
+    }
+
+    /// Whether something is wrong with this key itself.
+    pub fn is_wrong(&self, key: &str) -> bool {
+        self.errors.iter().flat_map(|errors| &errors.0).any(|problem| problem.key == key)
+    }
+
+    /// Whether the value of this key is the one that was meant: nothing is wrong with it, and where it is unset, no
+    /// text that could not be read may have set it.
+    pub fn knows(&self, key: &str) -> bool {
+        let is_set = self.loaded.places.contains_key(key);
+        !self.is_wrong(key) && (is_set || !self.is_wrong(""))
+    }
+}
+
+/// Reads the configuration like [`load`], and keeps what holds beside what is wrong.
+pub fn survey(overrides: &Overrides, environment: &Environment) -> Survey {
+    survey_from(overrides, environment, Path::new(DEFAULT_FILE))
+}
+
 /// Reads the configuration: defaults < file < environment < command line.
 ///
 /// The file is `--config`, else [`DEFAULT_FILE`] where it exists. Relative paths in it are left as they are: they start
@@ -85,6 +125,10 @@ pub fn load_from(
     environment: &Environment,
     default_file: &Path,
 ) -> Result<Loaded, ConfigErrors> {
+    survey_from(overrides, environment, default_file).into_loaded()
+}
+
+fn survey_from(overrides: &Overrides, environment: &Environment, default_file: &Path) -> Survey {
     let mut problems = Vec::new();
     let document = match &overrides.config {
         Some(path) => read(path, true).map(|text| text.map(|text| (path.as_path(), text))),
@@ -142,7 +186,7 @@ fn merge(
     overrides: &Overrides,
     environment: &Environment,
     mut problems: Vec<ConfigProblem>,
-) -> Result<Loaded, ConfigErrors> {
+) -> Survey {
     let schema = Schema::new();
     let layers = [
         document.map(|(path, text)| layers::file(path, text, &schema, &mut problems)),
@@ -166,7 +210,7 @@ fn merge(
             Err(message) => problems.push(ConfigProblem::new(place_of(&key.path), &key.path, message)),
         }
     }
-    let config = Config::deserialize(toml::Value::Table(accepted)).unwrap_or_else(|error| {
+    let mut config = Config::deserialize(toml::Value::Table(accepted.clone())).unwrap_or_else(|error| {
         problems.push(ConfigProblem::new(Place::Default, "", error.message()));
         Config::default()
     });
@@ -180,13 +224,13 @@ fn merge(
                 (Place::Default, Some(other)) => place_of(other),
                 (place, _) => place,
             };
+            remove(&mut accepted, &problem.key);
             problems.push(problem);
         }
     }
-    if problems.is_empty() {
-        let source = document.map(|(path, _)| path.to_owned());
-        Ok(Loaded { config, source, places, notices: layers::near_misses(environment, &schema) })
-    } else {
+    let mut errors = None;
+    if !problems.is_empty() {
+        config = Config::deserialize(toml::Value::Table(accepted)).unwrap_or_default();
         problems.sort_by(|one, other| one.place.cmp(&other.place));
         if problems.len() > MOST_PROBLEMS {
             let message = format!("and {} more; is it a configuration file?", problems.len() - MOST_PROBLEMS);
@@ -194,8 +238,11 @@ fn merge(
             let place = problems.last().map_or(Place::Default, |problem| problem.place.clone());
             problems.push(ConfigProblem::new(place, "", message));
         }
-        Err(ConfigErrors(problems))
+        errors = Some(ConfigErrors(problems));
     }
+    let source = document.map(|(path, _)| path.to_owned());
+    let notices = layers::near_misses(environment, &schema);
+    Survey { loaded: Loaded { config, source, places, notices }, errors }
 }
 
 /// Lays the layers one over the other: the values by key, and the place of the one that holds.
@@ -240,6 +287,13 @@ fn insert(table: &mut toml::Table, key: &Key, value: toml::Value) {
     let section = table.entry(key.section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
     if let Some(section) = section.as_table_mut() {
         section.insert(key.name.to_owned(), value);
+    }
+}
+
+fn remove(table: &mut toml::Table, key: &str) {
+    let Some((section, name)) = key.split_once('.') else { return };
+    if let Some(section) = table.get_mut(section).and_then(toml::Value::as_table_mut) {
+        section.remove(name);
     }
 }
 

@@ -15,6 +15,6 @@ mod types;
 mod tests;
 
 pub use check::{check, model_name};
-pub use load::{DEFAULT_FILE, Environment, Loaded, Overrides, captured_environment, load, load_from};
+pub use load::{DEFAULT_FILE, Environment, Loaded, Overrides, Survey, captured_environment, load, load_from, survey};
 pub use problem::{ConfigErrors, ConfigProblem, Place, ProblemKind};
 pub use types::{Config, LogConfig, LogFormat, ModelConfig, ServerConfig};

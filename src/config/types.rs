@@ -108,6 +108,8 @@ pub struct ModelConfig {
     pub max_timeout_ms: u64,
     /// Seconds that a load with its warm-up may take.
     pub load_timeout_seconds: f64,
+    /// Whether a file is loaded in a child process first, so that one that crashes the runtime does no harm.
+    pub trial: bool,
     /// Seconds between two known-answer canaries; 0 switches them off.
     pub canary_seconds: f64,
     /// The time a canary may take without any run being completed, in milliseconds.
@@ -138,6 +140,7 @@ impl Default for ModelConfig {
             default_timeout_ms: 30_000,
             max_timeout_ms: 300_000,
             load_timeout_seconds: 120.0,
+            trial: true,
             canary_seconds: 10.0,
             canary_timeout_ms: 10_000,
             canary_tolerance: 0.001,

@@ -88,11 +88,30 @@ fn check_whole(path: &Path) -> Result<(), RuntimeError> {
     let size = u16::from_le_bytes([header[58], header[59]]);
     let count = u16::from_le_bytes([header[60], header[61]]);
     let end = offset.saturating_add(u64::from(size) * u64::from(count));
+    // Program headers: e_phoff at 32, e_phentsize at 54, e_phnum at 56. Their segments are what is mapped.
+    let end = end.max(segments_end(&mut file, &header).map_err(|_| broken("it is cut short".to_owned()))?);
     let length = file.seek(SeekFrom::End(0)).map_err(|error| broken(error.to_string()))?;
     if length < end {
         return Err(broken(format!("it is cut short: {length} bytes instead of {end}")));
     }
     Ok(())
+}
+
+/// Where the last segment of a 64-bit ELF file ends in it.
+fn segments_end(file: &mut File, header: &[u8; 64]) -> std::io::Result<u64> {
+    let offset = u64::from_le_bytes(header[32..40].try_into().unwrap_or_default());
+    let size = u64::from(u16::from_le_bytes([header[54], header[55]]));
+    let count = u64::from(u16::from_le_bytes([header[56], header[57]]));
+    let mut end = 0;
+    for number in 0..count {
+        let mut segment = [0u8; 40];
+        file.seek(SeekFrom::Start(offset.saturating_add(number * size)))?;
+        file.read_exact(&mut segment)?;
+        // p_offset at 8, p_filesz at 32.
+        let number = |at: usize| u64::from_le_bytes(segment[at..at + 8].try_into().unwrap_or_default());
+        end = end.max(number(8).saturating_add(number(32)));
+    }
+    Ok(end)
 }
 
 /// Major and minor of a version such as `1.31.1`.

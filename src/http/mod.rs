@@ -3,8 +3,9 @@
 //! | file | what it does |
 //! |---|---|
 //! | `server` | the server, its limits and its routes |
-//! | `frame` | what goes around every request: its id, and an answer even after a panic |
+//! | `wrap` | what goes around every request: its id, and an answer even after a panic |
 //! | `body` | a body, read into one aligned buffer within its limits |
+//! | `connections` | closes those on which nothing happens any more |
 //! | `ask` | a job to the model room and its answer, or the end of it |
 //! | `infer`, `frames` | the protocol's inference, and pictures |
 //! | `health`, `models`, `repository` | what is asked without a job |
@@ -12,6 +13,7 @@
 
 mod ask;
 mod body;
+mod connections;
 mod error;
 mod frames;
 mod health;

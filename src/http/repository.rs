@@ -55,11 +55,8 @@ pub async fn load(request: HttpRequest, body: web::Bytes, board: web::Data<Board
     door.load.do_send(Load { reply });
     match told.await {
         Ok(Ok(())) => Ok(HttpResponse::Ok().finish()),
-        Ok(Err(reason)) => {
-            tracing::warn!(event = "load_failed", "a load on request failed: {reason}");
-            // The reason may hold the file's path, which is the operator's business.
-            Err(ApiError::Invalid(format!("failed to load '{}': see the log", board.model_name)))
-        }
+        // The reason may hold the file's path, which is the operator's business; the model room has logged it.
+        Ok(Err(_)) => Err(ApiError::Invalid(format!("failed to load '{}': see the log", board.model_name))),
         Err(_) => Err(ApiError::Lost("failed to load: the engine takes no load now")),
     }
 }

@@ -10,6 +10,7 @@ use actix_web::middleware::{Compress, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, Resource, ResponseError, Route, web};
 
 use super::body::Pool;
+use super::connections::Connections;
 use super::error::ApiError;
 use super::{frames, health, infer, models, repository, wrap};
 use crate::actors::board::Board;
@@ -37,7 +38,17 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
             .service(web::resource("/test/panic/{room}").route(web::post().to(super::hooks::panic)));
         app.configure(routes).default_service(web::to(no_such_path)).wrap(Compress::default()).wrap(from_fn(wrap::wrap))
     });
+    let connections = Arc::new(Connections::default());
+    let patience = Duration::from_secs_f64(server.keep_alive_seconds + server.client_timeout_seconds);
+    Connections::watch(&connections, patience);
     let http = http
+        .on_connect(move |socket, extensions| {
+            if let Some(socket) = socket.downcast_ref::<tokio::net::TcpStream>()
+                && let Some(connection) = connections.note(socket)
+            {
+                extensions.insert(connection);
+            }
+        })
         .workers(server.workers)
         .worker_max_blocking_threads(cores.max(2))
         .max_connections((server.max_connections / server.workers).max(1))

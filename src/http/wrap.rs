@@ -14,6 +14,7 @@ use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::FutureExt;
 
+use super::connections::Connection;
 use super::error::ApiError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -46,6 +47,15 @@ fn request_id(request: &ServiceRequest) -> RequestId {
     }
 }
 
+/// Notes the end of a request on its connection, however it ends.
+struct Ended(Option<Arc<Connection>>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|connection| connection.end());
+    }
+}
+
 /// The layer.
 pub async fn wrap(
     request: ServiceRequest,
@@ -54,6 +64,9 @@ pub async fn wrap(
     let id = request_id(&request);
     request.extensions_mut().insert(id.clone());
     let id = HeaderValue::from_str(&id.0);
+    let connection = request.conn_data::<Arc<Connection>>().cloned();
+    connection.iter().for_each(|connection| connection.begin());
+    let _ended = Ended(connection);
     let error = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
         Ok(Ok(mut response)) => {
             if let Ok(id) = id {

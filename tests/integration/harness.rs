@@ -98,7 +98,18 @@ impl Setup {
     /// Runs a command of the binary to its end: exit code, standard output, standard error.
     pub fn run(self, command: &str) -> (i32, String, String) {
         let state = tempfile::tempdir().unwrap();
-        let output = self.command(command, state.path()).output().unwrap();
+        let mut process = self.command(command, state.path());
+        let child = process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id().to_string();
+        let (ended, watch) = std::sync::mpsc::channel::<()>();
+        let watcher = std::thread::spawn(move || {
+            if watch.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-KILL", &pid]).status();
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        watcher.join().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }
@@ -107,7 +118,13 @@ impl Setup {
 /// The lines that a daemon has logged so far.
 #[derive(Clone, Default)]
 pub struct Log {
-    lines: Arc<(Mutex<(Vec<Value>, bool)>, Condvar)>,
+    lines: Arc<(Mutex<Lines>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Lines {
+    read: Vec<Value>,
+    ended: bool,
 }
 
 impl Log {
@@ -117,10 +134,10 @@ impl Log {
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                lines.0.lock().unwrap().0.push(line);
+                lines.0.lock().unwrap().read.push(line);
                 lines.1.notify_all();
             }
-            lines.0.lock().unwrap().1 = true;
+            lines.0.lock().unwrap().ended = true;
             lines.1.notify_all();
         });
         log
@@ -128,7 +145,7 @@ impl Log {
 
     /// Every line so far.
     pub fn all(&self) -> Vec<Value> {
-        self.lines.0.lock().unwrap().0.clone()
+        self.lines.0.lock().unwrap().read.clone()
     }
 
     /// The lines of one event so far.
@@ -146,12 +163,12 @@ impl Log {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.lines.0.lock().unwrap();
         loop {
-            let found: Vec<Value> = lines.0.iter().filter(|line| line["event"] == event).cloned().collect();
+            let found: Vec<Value> = lines.read.iter().filter(|line| line["event"] == event).cloned().collect();
             if found.len() >= count {
                 return found;
             }
-            assert!(!lines.1, "the daemon left without {count} × '{event}': {:#?}", lines.0);
-            assert!(Instant::now() < deadline, "no {count} × '{event}' in {PATIENCE:?}: {:#?}", lines.0);
+            assert!(!lines.ended, "the daemon left without {count} × '{event}': {:#?}", lines.read);
+            assert!(Instant::now() < deadline, "no {count} × '{event}' in {PATIENCE:?}: {:#?}", lines.read);
             lines = self.lines.1.wait_timeout(lines, Duration::from_millis(100)).unwrap().0;
         }
     }

@@ -4,8 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod clients;
+mod commands;
+mod configuration;
 mod frames;
 #[allow(dead_code)]
 mod harness;
+mod models;
 mod pictures;
+mod runtime_library;
 mod serving;

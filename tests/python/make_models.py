@@ -10,6 +10,7 @@ with the datatypes of the inference protocol, -1 for a free dimension, and `null
 
 import json
 import pathlib
+import subprocess
 import sys
 import threading
 import time
@@ -32,9 +33,15 @@ DATATYPES = {
 
 RECIPES = {}
 
+# What a model that should not load may do instead of being refused.
+CRASHES, HANGS = "crashes", "hangs"
+
 
 def recipe(note, loads=True):
-    """Register a function that returns one model (or the bytes of a file) under its own name."""
+    """Register a function that returns one model (or the bytes of a file) under its own name.
+
+    `loads`: True, False, or CRASHES or HANGS for one that must not be loaded in a process that is to live.
+    """
     def register(function):
         RECIPES[function.__name__] = (function, note, loads)
         return function
@@ -305,6 +312,48 @@ def empty():
     return b""
 
 
+def least_by_minus_one(operator):
+    """Make a model that divides the least int32 by -1 while constants are folded."""
+    kind = TensorProto.INT32
+    return model(
+        [helper.make_node(operator, ["least", "minus_one"], ["broken"]), helper.make_node("Add", ["x", "broken"], ["y"])],
+        [value("x", kind)], [value("y", kind)],
+        [constant("least", np.array([-2**31], np.int32)), constant("minus_one", np.array([-1], np.int32))])
+
+
+@recipe("the least int32 / -1, folded at load: the processor stops the process (SIGFPE)", loads=CRASHES)
+def crashes_at_load():
+    return least_by_minus_one("Div")
+
+
+@recipe("the least int32 % -1, folded at load: the processor stops the process (SIGFPE)", loads=CRASHES)
+def crashes_in_modulo():
+    return least_by_minus_one("Mod")
+
+
+@recipe("40 functions that each call the one before twice: 2^40 nodes once they are inlined at load", loads=HANGS)
+def never_loads():
+    domain, functions = "example.bomb", []
+    inner = {"op_type": "Neg"}
+    for level in range(40):
+        functions.append(helper.make_function(
+            domain, f"level{level}", ["a"], ["c"],
+            [helper.make_node(inputs=["a"], outputs=["b"], **inner), helper.make_node(inputs=["b"], outputs=["c"], **inner)],
+            [helper.make_opsetid("", OPSET), helper.make_opsetid(domain, 1)]))
+        inner = {"op_type": f"level{level}", "domain": domain}
+    made = model([helper.make_node(inputs=["x"], outputs=["y"], **inner)], [value("x")], [value("y")],
+                 opsets=(("", OPSET), (domain, 1)))
+    made.functions.extend(functions)
+    return made
+
+
+@recipe("a locale that no system has", loads=False)
+def lost_locale():
+    return model(
+        [helper.make_node("StringNormalizer", ["x"], ["y"], case_change_action="LOWER", is_case_sensitive=1, locale="xx_YY")],
+        [value("x", TensorProto.STRING)], [value("y", TensorProto.STRING)])
+
+
 def edges(values):
     """Describe inputs or outputs for the manifest."""
     described = []
@@ -326,6 +375,17 @@ def open_session(path):
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
+def alone(path, seconds=3):
+    """Load a model in a process of its own; say what became of that."""
+    code = "import sys; from make_models import open_session; open_session(sys.argv[1])"
+    try:
+        status = subprocess.run(
+            [sys.executable, "-c", code, path.resolve()], cwd=pathlib.Path(__file__).parent, timeout=seconds, capture_output=True).returncode
+    except subprocess.TimeoutExpired:
+        return HANGS
+    return CRASHES if status < 0 else "refused" if status else "loads"
+
+
 def write(folder):
     """Write all models and the manifest; return what did not load, or loaded, against its description."""
     faults, manifest = [], {}
@@ -333,14 +393,20 @@ def write(folder):
         path = folder / f"{name}.onnx"
         made = function()
         path.write_bytes(made if isinstance(made, bytes) else made.SerializeToString(deterministic=True))
-        entry = {"file": path.name, "note": note, "loads": loads}
-        if loads:
+        entry = {"file": path.name, "note": note, "loads": loads is True}
+        if loads is True:
             initialised = {item.name for item in made.graph.initializer}
             entry["inputs"] = edges(made.graph.input)
             for item in entry["inputs"]:
                 item["optional"] = item["name"] in initialised
             entry["outputs"] = edges(made.graph.output)
             onnx.checker.check_model(made)
+        manifest[name] = entry
+        if loads in (CRASHES, HANGS):
+            outcome = alone(path)
+            if outcome != loads:
+                faults.append(f"{name}: {outcome}, but should be: {loads}")
+            continue
         try:
             open_session(path)
             loaded = True
@@ -349,7 +415,6 @@ def write(folder):
             reason = str(error).splitlines()[0]
         if loaded != loads:
             faults.append(f"{name}: " + ("loads, but should not" if loaded else f"does not load: {reason}"))
-        manifest[name] = entry
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     return faults
 

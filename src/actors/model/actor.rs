@@ -1,5 +1,6 @@
 //! The model room: the door to the sessions. It admits or refuses at once, and never computes.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,8 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::canary::Rounds;
-use super::load::{self, SessionLoader};
-use super::{Infer, Load, LoadFinished, ReviveEngine, ServedModel, StopModel, Unload};
+use super::load::{self, Chosen, SessionLoader};
+use super::{Chose, Infer, Load, LoadFinished, ReviveEngine, ServedModel, StopModel, Unload};
 use crate::actors::obituary::Obituary;
 use crate::actors::supervisor::{CanaryChanged, ModelChanged};
 use crate::config::Config;
@@ -17,6 +18,12 @@ use crate::metrics::{Metrics, seconds};
 
 /// The wait before a load that failed is tried again, where nothing serves meanwhile.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// How many loads on request may wait for the one before.
+const MOST_LOADS: usize = 8;
+
+/// Told how a load on request ended.
+type Waiter = oneshot::Sender<Result<(), String>>;
 
 /// What outlives the room: the model that the engine holds, so that a room built anew finds it.
 #[derive(Default)]
@@ -44,6 +51,8 @@ pub struct Model {
     events: Recipient<ModelChanged>,
     loader: SessionLoader,
     name: String,
+    /// Loads on request; the first is under way.
+    loads: VecDeque<Option<Waiter>>,
     stopping: bool,
     _obituary: Obituary,
 }
@@ -84,17 +93,22 @@ impl Model {
             events,
             loader,
             name,
+            loads: VecDeque::new(),
             stopping: false,
             _obituary: obituary,
         }
     }
 
     /// A load as work for an engine thread; what came of it comes back as a message.
-    fn load_work(&self, reply: Option<oneshot::Sender<Result<(), String>>>, context: &Context<Self>) -> Work {
+    fn load_work(&self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &Context<Self>) -> Work {
         let (config, name, loader) = (Arc::clone(&self.config), self.name.clone(), Arc::clone(&self.loader));
         let (shelf, metrics, address) = (Arc::clone(&self.shelf), Arc::clone(&self.metrics), context.address());
         Work::Load(Box::new(move |pool| {
-            let result = load::load(&config.model, &name, &loader).map(|loaded| {
+            let result = match chosen {
+                Some(chosen) => load::load_chosen(&config.model, &name, chosen, &loader),
+                None => load::load(&config.model, &name, &loader),
+            };
+            let result = result.map(|loaded| {
                 let served = Arc::new(loaded.served);
                 metrics.model_load_duration.observe(seconds(served.load_duration));
                 pool.install(loaded.sessions);
@@ -105,11 +119,11 @@ impl Model {
         }))
     }
 
-    fn load(&mut self, reply: Option<oneshot::Sender<Result<(), String>>>, context: &mut Context<Self>) {
+    fn load(&mut self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &mut Context<Self>) {
         if self.shelf.served().is_none() {
             self.events.do_send(ModelChanged::Loading);
         }
-        let work = self.load_work(reply, context);
+        let work = self.load_work(chosen, reply, context);
         if self.threads.send(work).is_err() && !self.stopping {
             // The waiter sees its reply dropped; where nobody waits, the load is tried again.
             tracing::warn!(
@@ -121,10 +135,34 @@ impl Model {
         }
     }
 
+    /// Begins the first load that waits. While a model serves, the file is looked at and tried beside the engine, so
+    /// that one which takes long to refuse holds up no request.
+    fn next_load(&mut self, context: &mut Context<Self>) {
+        // Whoever has left meanwhile wants no load any more.
+        while self.loads.front().is_some_and(|waiter| waiter.as_ref().is_none_or(Waiter::is_closed)) {
+            self.loads.pop_front();
+        }
+        let Some(waiter) = self.loads.front_mut() else { return };
+        if self.shelf.served().is_none() {
+            let reply = waiter.take();
+            self.loads.pop_front();
+            self.load(None, reply, context);
+            return self.next_load(context);
+        }
+        let (config, loader, address) = (Arc::clone(&self.config), Arc::clone(&self.loader), context.address());
+        let chooser = std::thread::Builder::new().name("trial".to_owned());
+        let started = chooser.spawn(move || address.do_send(Chose(load::choose(&config.model, &loader))));
+        if let Err(error) = started {
+            tracing::error!(event = "thread_refused", "the system gives no thread for a load: {error}");
+            self.loads.pop_front();
+            self.next_load(context);
+        }
+    }
+
     fn retry(&mut self, context: &mut Context<Self>) {
         context.run_later(RETRY, |model, context| {
             if model.shelf.served().is_none() && !model.stopping {
-                model.load(None, context);
+                model.load(None, None, context);
             }
         });
     }
@@ -136,7 +174,7 @@ impl Actor for Model {
     fn started(&mut self, context: &mut Self::Context) {
         match self.shelf.served() {
             Some(served) => self.events.do_send(ModelChanged::Ready(served)),
-            None => self.load(None, context),
+            None => self.load(None, None, context),
         }
         self.restart_rounds();
         self.start_canary(context);
@@ -158,7 +196,26 @@ impl Handler<Load> for Model {
     type Result = ();
 
     fn handle(&mut self, load: Load, context: &mut Self::Context) {
-        self.load(Some(load.reply), context);
+        // One too many is answered by its reply being dropped.
+        if self.loads.len() < MOST_LOADS {
+            self.loads.push_back(Some(load.reply));
+            if self.loads.len() == 1 {
+                self.next_load(context);
+            }
+        }
+    }
+}
+
+impl Handler<Chose> for Model {
+    type Result = ();
+
+    fn handle(&mut self, chose: Chose, context: &mut Self::Context) {
+        let reply = self.loads.pop_front().flatten();
+        match chose.0 {
+            Ok(chosen) => self.load(Some(chosen), reply, context),
+            Err(error) => self.finished(LoadFinished { result: Err(error), reply }, context),
+        }
+        self.next_load(context);
     }
 }
 
@@ -183,7 +240,7 @@ impl Handler<ReviveEngine> for Model {
 
     fn handle(&mut self, revive: ReviveEngine, context: &mut Self::Context) {
         // The session died with its thread: the new one loads before it takes anything from the queue.
-        let work = self.load_work(None, context);
+        let work = self.load_work(None, None, context);
         if let Err(error) = self.threads.spawn(revive.thread, Some(work)) {
             tracing::error!(event = "thread_refused", "the system gives no engine thread: {error}");
             context.notify_later(revive, RETRY);
@@ -195,6 +252,12 @@ impl Handler<LoadFinished> for Model {
     type Result = ();
 
     fn handle(&mut self, finished: LoadFinished, context: &mut Self::Context) {
+        self.finished(finished, context);
+    }
+}
+
+impl Model {
+    fn finished(&mut self, finished: LoadFinished, context: &mut Context<Self>) {
         let told = match &finished.result {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
@@ -240,6 +303,7 @@ impl Handler<StopModel> for Model {
 
     fn handle(&mut self, _: StopModel, _: &mut Self::Context) {
         self.stopping = true;
+        self.loader.leave();
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`Load`] | http | when it is loaded, or why not | load the file again |
 //! | [`Unload`] | http | – | take the model out |
 //! | [`ReviveEngine`] | supervisor | – | start a dead engine thread again |
+//! | [`Chose`] | a thread of the room's own | – | the file of a load on request was looked at |
 //! | [`LoadFinished`] | engine thread | – | a load has ended |
 //! | [`StopModel`] | supervisor | – | no more canaries and loads |
 
@@ -81,6 +82,11 @@ pub struct ReviveEngine {
     /// The thread's number.
     pub thread: usize,
 }
+
+/// The file of the load on request that is under way was looked at and tried.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Chose(pub Result<load::Chosen, LoadError>);
 
 /// A load has ended.
 #[derive(Message)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::ValueType;
 
+use super::explain::explain;
 use super::{OrtSession, Runtime, one_line, value};
 use crate::core::tensor::{ModelSpec, TensorSpec};
 use crate::engine::LoadError;
@@ -20,20 +21,17 @@ pub struct LoadOptions {
     pub spinning: bool,
     /// Whether memory is kept between runs.
     pub memory_arena: bool,
-    /// The longest that a load may take.
-    pub timeout: Duration,
 }
 
-/// Loads the model at `path`.
+/// Loads the model at `path`, within `timeout`.
 ///
 /// # Errors
 /// [`LoadError`] says what is wrong with the file, in one line.
-pub fn load(runtime: &Runtime, path: &Path, options: &LoadOptions) -> Result<OrtSession, LoadError> {
+pub fn load(runtime: &Runtime, path: &Path, options: &LoadOptions, timeout: Duration) -> Result<OrtSession, LoadError> {
     let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
     let mut builder = builder(runtime, options).map_err(|error| unusable(one_line(error.message())))?;
     let canceler = builder.canceler();
     let (finished, watch) = mpsc::channel::<()>();
-    let timeout = options.timeout;
     let watcher = std::thread::spawn(move || {
         let late = watch.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout);
         if late {
@@ -46,7 +44,7 @@ pub fn load(runtime: &Runtime, path: &Path, options: &LoadOptions) -> Result<Ort
     let late = watcher.join().unwrap_or(false);
     let session = session.map_err(|error| {
         if late {
-            unusable(format!("not loaded within {} s; see model.load_timeout_seconds", timeout.as_secs_f64()))
+            unusable("it is not loaded in time; see model.load_timeout_seconds".to_owned())
         } else {
             unusable(explain(&one_line(error.message())))
         }
@@ -74,22 +72,6 @@ fn builder(runtime: &Runtime, options: &LoadOptions) -> ort::Result<SessionBuild
     // SAFETY: the options belong to the builder, which is alive; the call only sets a flag in them.
     unsafe { ort::Error::result_from_status((ort::api().DisableCpuMemArena)(builder.ptr_mut()))? };
     Ok(builder)
-}
-
-/// What to do about the runtime's own words.
-fn explain(reason: &str) -> String {
-    let lower = reason.to_lowercase();
-    if lower.contains("locale") {
-        format!("its strings need the locale en_US.UTF-8, which this system lacks: install it ({reason})")
-    } else if lower.contains("protobuf parsing failed") || lower.contains("modelproto does not have a graph") {
-        format!("it is not an ONNX model, or cut short: fetch it again ({reason})")
-    } else if lower.contains("not a registered function/op") || lower.contains("could not find an implementation") {
-        format!(
-            "it uses an operator that this ONNX Runtime does not have: export it with standard operators ({reason})"
-        )
-    } else {
-        reason.to_owned()
-    }
 }
 
 fn spec(session: &ort::session::Session) -> Result<ModelSpec, String> {

@@ -1,9 +1,10 @@
 //! The session of ONNX Runtime: the only room that knows `ort`.
 
+mod explain;
 mod load;
 mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ort::logging::LogLevel;
@@ -15,11 +16,15 @@ use crate::core::tensor::{ModelSpec, Tensor};
 
 pub use load::{LoadOptions, load};
 
+/// The oldest release that has the interface which is called here.
+const OLDEST: (u32, u32) = (1, ort::sys::ORT_API_VERSION);
+
 /// The opened library with its environment: one a process.
 #[derive(Clone)]
 pub struct Runtime {
     environment: ort::environment::Environment,
     version: String,
+    path: PathBuf,
 }
 
 impl Runtime {
@@ -29,10 +34,16 @@ impl Runtime {
     /// One line: the library is too old, or cannot be opened.
     pub fn open(path: &Path) -> Result<Runtime, String> {
         let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+        let version = library_version(&path)?;
         let builder = ort::init_from(&path).map_err(|error| one_line(&error.to_string()))?;
         let environment = builder.with_telemetry(false).build().map_err(|error| one_line(&error.to_string()))?;
         environment.set_log_level(LogLevel::Error);
-        Ok(Runtime { environment, version: library_version(&path).unwrap_or_else(|| "unknown".to_owned()) })
+        Ok(Runtime { environment, version, path })
+    }
+
+    /// The library's file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The library's version, such as `1.31.1`.
@@ -41,16 +52,30 @@ impl Runtime {
     }
 }
 
-/// The version as the library itself gives it, which its name need not tell.
-fn library_version(path: &Path) -> Option<String> {
+/// The version as the library itself gives it, which its name need not tell; and that it has what is called here.
+fn library_version(path: &Path) -> Result<String, String> {
     type Base = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
-    // SAFETY: the library at `path` is open already, so this runs no initialiser of it; the function and the
-    // terminated string that it leads to are part of the runtime's stable interface.
+    // SAFETY: opening a library runs its initialisers, which is what the operator who named it wants. The function and
+    // the terminated string that it leads to are part of the runtime's stable interface; the string is copied before
+    // the library is let go.
     unsafe {
-        let library = libloading::Library::new(path).ok()?;
-        let base = library.get::<Base>(b"OrtGetApiBase").ok()?().as_ref()?;
+        let library = libloading::Library::new(path).map_err(|error| one_line(&error.to_string()))?;
+        let base = library.get::<Base>(b"OrtGetApiBase").map_err(|_| "it is no ONNX Runtime".to_owned())?;
+        let base = base().as_ref().ok_or("it is no ONNX Runtime")?;
         let text = (base.GetVersionString)();
-        (!text.is_null()).then(|| std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
+        if text.is_null() {
+            return Err("it tells no version".to_owned());
+        }
+        let version = std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned();
+        let told: String = version.chars().filter(|c| !c.is_control()).take(40).collect();
+        if super::runtime::parse_version(&version).is_none_or(|version| version < OLDEST) {
+            let (major, minor) = OLDEST;
+            return Err(format!("its version is {told}, and the oldest that is taken is {major}.{minor}"));
+        }
+        if (base.GetApi)(ort::sys::ORT_API_VERSION).is_null() {
+            return Err(format!("it says that its version is {told}, but lacks the interface of that"));
+        }
+        Ok(version)
     }
 }
 
