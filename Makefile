@@ -9,7 +9,7 @@ TEST_FEATURES := --features test-hooks
 BINARY := target/release/edge-service
 CONFIG := config/edge-service.toml
 
-FIXTURE_SCRIPTS := $(wildcard tests/python/make_*.py)
+FIXTURE_SCRIPTS := $(sort $(wildcard tests/python/make_*.py))
 FIXTURES := target/fixtures/made
 
 # Stops with the line that scripts/need says, and no other.

@@ -111,8 +111,11 @@ impl Session for Echo {
 }
 
 fn hand_over(criterion: &mut Criterion) {
-    let threads = Threads::start(1, 8, Arc::new(|_| {})).unwrap();
-    let load = Work::Load(Box::new(|pool| pool.install(vec![Box::new(Echo(picture_model()))])));
+    let threads = Threads::start(1, 8, Arc::new(|_, _| {})).unwrap();
+    let load = Work::Load {
+        limit: Duration::from_secs(5),
+        load: Box::new(|pool, _| drop(pool.install(vec![Box::new(Echo(picture_model()))]))),
+    };
     assert!(threads.send(load).is_ok());
     let input = Tensor::new("x", DataType::Fp32, SHAPE.to_vec(), TensorData::Raw(raw().into())).unwrap();
     criterion.bench_function("to an engine thread and back", |bench| {

@@ -64,7 +64,7 @@ impl ImageModel {
                 width,
                 height,
                 mode: section.resize,
-                algorithm: section.filter,
+                filter: section.filter,
                 padding: section.padding,
                 shorter_side: section.shorter_side,
             },
@@ -280,7 +280,7 @@ impl BoundImageModel {
     /// # Errors
     /// [`ImageError::Preprocess`], which no picture should cause.
     pub fn preprocess(&self, picture: &Picture) -> Result<Tensor, ImageError> {
-        let pixels = self.canvas.paint(picture)?;
+        let pixels = self.canvas.paint(picture);
         let elements = self
             .normaliser
             .apply(&pixels)

@@ -1,10 +1,10 @@
 //! The text of `model.toml`, typed. `docs/model-toml.md` says the same for people: change both.
 
-use fast_image_resize::ResizeAlg;
 use toml::Table;
 
 use super::pixels::{Color, Layout};
-use super::resize::{FILTERS, Mode};
+use super::resample::Filter;
+use super::resize::Mode;
 use super::scores::Activation;
 use super::section::Section;
 use crate::core::tensor::DataType;
@@ -21,8 +21,6 @@ const DEFAULT_TOP_K: u32 = 5;
 /// `model.toml` as read; nothing is yet compared with the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
-    /// `name`
-    pub name: Option<String>,
     /// `sample`, as written.
     pub sample: Option<String>,
     /// `[input]`
@@ -47,7 +45,7 @@ pub struct InputSection {
     /// Crop only: the shorter side before the cut, in pixels.
     pub shorter_side: Option<u32>,
     /// The resampling.
-    pub filter: ResizeAlg,
+    pub filter: Filter,
     /// The order of dimensions.
     pub layout: Layout,
     /// The order of channels.
@@ -74,6 +72,14 @@ pub struct OutputSection {
     /// `labels`, as written.
     pub labels: Option<String>,
 }
+
+/// Words of `filter`: Pillow's names.
+const FILTERS: &[(&str, Filter)] = &[
+    ("bilinear", Filter::Bilinear),
+    ("bicubic", Filter::Bicubic),
+    ("lanczos", Filter::Lanczos),
+    ("nearest", Filter::Nearest),
+];
 
 /// Words of `dtype`.
 const DTYPES: &[(&str, DataType)] = &[
@@ -102,13 +108,12 @@ pub fn parse(text: &str) -> Result<Manifest, Vec<String>> {
     };
     let mut problems = Vec::new();
     let mut top = Section::new("", Some(&table), &mut problems);
-    let name = top.text("name").map(str::to_owned);
     let sample = top.text("sample").map(str::to_owned);
     let (input, output) = (top.table("input"), top.table("output"));
     top.finish();
     let input = input_section(Section::new("input.", input, &mut problems));
     let output = output_section(Section::new("output.", output, &mut problems));
-    if problems.is_empty() { Ok(Manifest { name, sample, input, output }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Manifest { sample, input, output }) } else { Err(problems) }
 }
 
 fn syntax_problem(text: &str, error: &toml::de::Error) -> String {
@@ -171,7 +176,7 @@ fn input_section(mut section: Section<'_, '_>) -> InputSection {
         resize,
         padding: bytes,
         shorter_side,
-        filter: filter.or(FILTERS.first().map(|(_, filter)| *filter)).unwrap_or(ResizeAlg::Nearest),
+        filter: filter.unwrap_or(Filter::Bilinear),
         layout: layout.unwrap_or(Layout::Nchw),
         color,
         scale,
@@ -203,7 +208,7 @@ mod tests {
     fn nothing_but_defaults_is_a_manifest() {
         let manifest = parse("").unwrap();
         assert_eq!(manifest.input.resize, Mode::Stretch);
-        assert_eq!(manifest.input.filter, FILTERS[0].1);
+        assert_eq!(manifest.input.filter, Filter::Bilinear);
         assert_eq!((manifest.input.mean, manifest.input.std), (vec![0.0; 3], vec![1.0; 3]));
         assert_eq!((manifest.output.top_k, manifest.output.activation), (5, Activation::None));
     }
@@ -212,7 +217,6 @@ mod tests {
     fn every_key_is_read() {
         let manifest = parse(
             r#"
-            name = "m"
             sample = "cat.jpg"
             [input]
             name = "x"
@@ -235,7 +239,7 @@ mod tests {
             "#,
         );
         let manifest = manifest.unwrap();
-        assert_eq!((manifest.name.as_deref(), manifest.sample.as_deref()), (Some("m"), Some("cat.jpg")));
+        assert_eq!(manifest.sample.as_deref(), Some("cat.jpg"));
         assert_eq!((manifest.input.width, manifest.input.height), (Some(224), Some(200)));
         assert_eq!(manifest.input.shorter_side, Some(256));
         assert_eq!(

@@ -12,6 +12,7 @@ mod manifest;
 mod model;
 mod npy;
 mod pixels;
+mod resample;
 mod resize;
 mod scores;
 mod section;

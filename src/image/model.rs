@@ -70,11 +70,6 @@ impl ImageModel {
         &self.path
     }
 
-    /// The model's name, if `model.toml` gives one.
-    pub fn name(&self) -> Option<&str> {
-        self.manifest.name.as_deref()
-    }
-
     /// The picture or the `.npy` file that tries the model, if `model.toml` names one; it was there when it was read.
     pub fn sample(&self) -> Option<&Path> {
         self.sample.as_deref()
@@ -143,10 +138,9 @@ mod tests {
 
     #[test]
     fn the_sample_is_resolved_beside_the_manifest() {
-        let folder = folder(&[("model.toml", "name = \"m\"\nsample = \"cat.png\""), ("cat.png", "")]);
+        let folder = folder(&[("model.toml", "sample = \"cat.png\""), ("cat.png", "")]);
         let found = beside(&folder).unwrap().unwrap();
         assert_eq!(found.sample(), Some(folder.path().join("cat.png").as_path()));
-        assert_eq!(found.name(), Some("m"));
     }
 
     #[test]

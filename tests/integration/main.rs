@@ -2,7 +2,7 @@
 //!
 //! Each file is a capability, and reads like the manual's page on it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod admission;
 mod canary;
@@ -10,9 +10,11 @@ mod clients;
 mod commands;
 mod configuration;
 mod deadlines;
+mod frames;
 #[allow(dead_code)]
 mod harness;
 mod models;
+mod pictures;
 mod protocol_answers;
 mod protocol_binary;
 mod protocol_bodies;

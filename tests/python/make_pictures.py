@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes odd pictures, and what Pillow makes of them, for tests/pictures.rs.
+"""Makes odd pictures, and what Pillow makes of them, for tests/integration/pictures.rs.
 
 usage: make_pictures.py OUTDIR
 
-For every picture: the file, and one NAME.CASE.npy (uint8, height x width x 3) a case of resizing, computed by Pillow
+In OUTDIR/pictures, for every picture: the file, and one NAME.CASE.npy (uint8, height x width x 3) a case of resizing, computed by Pillow
 with its antialias. manifest.json lists them. Needs Pillow and numpy, nothing else; the same bytes on every run of the
 same versions.
 """
@@ -24,22 +24,32 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "nearest": Image.Resampling.NEAREST,
 }
+SIZES = [(96, 96), (224, 224), (320, 240)]
+MODES = ["stretch", "fit", "crop"]
 CASES = [
-    {"case": "stretch", "mode": "stretch", "filter": "bilinear", "width": 96, "height": 96},
-    {"case": "fit", "mode": "fit", "filter": "bilinear", "width": 96, "height": 96},
-    {"case": "crop", "mode": "crop", "filter": "bilinear", "width": 96, "height": 96},
+    {"case": f"{mode}{width}x{height}", "mode": mode, "filter": "bilinear", "width": width, "height": height}
+    for mode in MODES for width, height in SIZES
 ]
-MORE_CASES = [
+CASES += [
     {"case": "crop112", "mode": "crop", "filter": "bilinear", "width": 96, "height": 80, "shorter_side": 112},
     {"case": "bicubic", "mode": "stretch", "filter": "bicubic", "width": 97, "height": 61},
     {"case": "lanczos", "mode": "fit", "filter": "lanczos", "width": 61, "height": 97},
-]
-# Enlarged or not resampled, a JPEG with shared chroma shows what its decoder rounds (see the whole pictures): these
-# cases are for files without.
-UNREDUCED_CASES = [
     {"case": "nearest", "mode": "stretch", "filter": "nearest", "width": 97, "height": 61},
     {"case": "larger", "mode": "stretch", "filter": "bilinear", "width": 500, "height": 400},
 ]
+# How far a picture is shrunk, to both sides; below 1 it is enlarged.
+SCALES = [1.0, 1.2, 1.5, 2.0, 0.7]
+SCALED = ["baseline420", "progressive420", "baseline422", "baseline440", "baseline411", "cmyk", "cmyk420", "small420",
+          "rgb16", "interlaced"]
+
+
+def scale_cases(width, height):
+    """Cases that shrink by every scale, by each filter that blends."""
+    return [
+        {"case": f"{blend}{scale}", "mode": "stretch", "filter": blend,
+         "width": max(1, round(width / scale)), "height": max(1, round(height / scale))}
+        for scale in SCALES for blend in ("bilinear", "bicubic", "lanczos")
+    ]
 
 
 def scene(width, height, seed=1):
@@ -112,8 +122,58 @@ def patch_ids(path, ids):
     path.write_bytes(data)
 
 
+def patch_frame(path, width, height, sampling):
+    """Lays the blocks of a frame otherwise: other sides and sampling factors of the first component, as many blocks."""
+    data = bytearray(path.read_bytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    data[frame + 11] = sampling
+    path.write_bytes(data)
+
+
+def without_segments(data, marker):
+    """A JPEG without its segments of one marker before the scan."""
+    kept, at = data[:2], 2
+    while data[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
+        kept += b"" if data[at + 1] == marker else data[at:end]
+        at = end
+    return kept + data[at:]
+
+
+def odd_streams(out):
+    """JPEGs that few encoders write, made of ordinary ones."""
+    wide = Image.fromarray(scene(256, 128))
+    wide.save(out / "baseline440.jpg", quality=85, subsampling=1)
+    patch_frame(out / "baseline440.jpg", 128, 256, 0x12)
+    wide.save(out / "baseline411.jpg", quality=85, subsampling=2)
+    patch_frame(out / "baseline411.jpg", 512, 64, 0x41)
+    # As cameras' film frames: the usual code tables are not in the file.
+    wide.save(out / "no-tables.jpg", quality=85, subsampling=1)
+    path = out / "no-tables.jpg"
+    path.write_bytes(without_segments(path.read_bytes(), 0xC4))
+    # Bytes where none belong, before and behind the end.
+    wide.save(out / "padded.jpg", quality=85)
+    path = out / "padded.jpg"
+    path.write_bytes(path.read_bytes()[:-2] + bytes(300) + b"\xff\xd9" + b"what a camera adds" * 9)
+    # A progressive file that ends, in order, before its last scans: the decoder smooths what is not refined.
+    wide.save(out / "unrefined.jpg", quality=85, progressive=True)
+    path = out / "unrefined.jpg"
+    data = path.read_bytes()
+    scans = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
+    path.write_bytes(data[: scans[2]] + b"\xff\xd9")
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="8"/></x:xmpmeta>'
+    wide.save(out / "xmp8.jpg", quality=85, xmp=xmp)
+    wide.save(out / "exif3-xmp8.jpg", quality=85, xmp=xmp, exif=exif(3))
+    wide.save(out / "poor.jpg", quality=2)
+    wide.save(out / "fine.jpg", quality=100, subsampling=2)
+    for side in (1, 2, 3):
+        Image.fromarray(scene(side, side + 1)).save(out / f"tiny{side}.jpg", quality=90, subsampling=2)
+
+
 def make_files(out):
     """Writes the pictures."""
+    odd_streams(out)
     rgb = Image.fromarray(scene(333, 251))
     rgb.save(out / "exif6.jpg", quality=90, exif=exif(6))
     Image.fromarray(scene(200, 301)).save(out / "exif5.jpg", quality=92, subsampling=0, exif=exif(5))
@@ -126,7 +186,8 @@ def make_files(out):
 
     ink = np.asarray(rgb.convert("CMYK")).copy()
     ink[..., 3] = np.linspace(0, 120, 333).astype(np.uint8)[None, :]
-    Image.fromarray(ink, "CMYK").save(out / "cmyk.jpg", quality=90)
+    Image.fromarray(ink, "CMYK").save(out / "cmyk.jpg", quality=90, subsampling=0)
+    Image.fromarray(ink, "CMYK").save(out / "cmyk420.jpg", quality=90, subsampling=2)
     # YCCK: the first three components are YCbCr of the inverted inks, and Adobe's marker says so.
     ycc = np.asarray(Image.fromarray(255 - scene(180, 140)).convert("YCbCr"))
     key = np.linspace(255, 140, 180).astype(np.uint8)[None, :, None].repeat(140, axis=0)
@@ -154,6 +215,8 @@ def make_files(out):
     wide += np.random.default_rng(2).integers(-120, 120, wide.shape).astype(np.uint16) * ((wide > 999) & (wide < 64000))
     (out / "rgb16.png").write_bytes(png(wide, 16, 2))
     (out / "grey16.png").write_bytes(png(wide[..., :1], 16, 0))
+    (out / "la16.png").write_bytes(png(wide[..., :2], 16, 4))
+    (out / "rgba16.png").write_bytes(png(np.dstack([wide, wide[..., 1]]), 16, 6))
 
 
 def upright_rgb(path):
@@ -209,13 +272,7 @@ def main():
     entries = []
     for path in sorted([*out.glob("*.jpg"), *out.glob("*.png")]):
         picture = upright_rgb(path)
-        cases = list(CASES)
-        if path.stem in ("baseline422", "interlaced", "exif6", "cmyk"):
-            cases += MORE_CASES
-        if path.stem in ("interlaced", "cmyk", "grey"):
-            cases += UNREDUCED_CASES
-        if path.stem == "small420":
-            cases = [{**case, "width": 24, "height": 24} for case in cases]
+        cases = CASES + (scale_cases(*picture.size) if path.stem in SCALED else [])
         for case in cases:
             reference = f"{path.name}.{case['case']}.npy"
             np.save(out / reference, np.asarray(resized(picture, case)))
@@ -223,7 +280,7 @@ def main():
         np.save(out / f"{path.name}.whole.npy", np.asarray(picture))
         entries.append({"file": path.name, "reference": f"{path.name}.whole.npy", "case": "whole"})
     (out / "manifest.json").write_text(json.dumps({"pictures": entries}, indent=1) + "\n")
-    print(f"{len({entry['file'] for entry in entries})} pictures, {len(entries)} references in {out}")
+    print(f"make_pictures: {len({entry['file'] for entry in entries})} pictures, {len(entries)} references in {out}")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 //! pixels is taken; what comes out is 8-bit RGB, upright.
 //!
 //! The reference is Pillow: `ImageOps.exif_transpose(Image.open(file)).convert("RGB")`. Alpha is dropped, not composited.
-//! 16-bit samples become 8-bit by `round(v / 257)`, where Pillow clips grey and cuts the low byte of colour.
+//! Of 16-bit colour the high byte is taken, as there; 16-bit grey becomes `round(v / 257)`, where Pillow clips at 255.
 
 mod jpeg;
+mod libjpeg;
 mod orientation;
 mod png;
 mod sniff;

@@ -38,19 +38,26 @@ impl Orientation {
     }
 
     /// The orientation in an Exif block that begins with its TIFF header, or with `Exif\0\0` before it. A block that
-    /// cannot be read means upright: a picture is not refused for its metadata.
-    pub fn from_exif(block: &[u8]) -> Orientation {
+    /// cannot be read has none: a picture is not refused for its metadata.
+    pub fn from_exif(block: &[u8]) -> Option<Orientation> {
         let tiff = block.strip_prefix(b"Exif\0\0").unwrap_or(block).to_vec();
         let mut reader = exif::Reader::new();
         reader.continue_on_error(true);
-        let Ok(fields) = reader.read_raw(tiff).or_else(|error| error.distill_partial_result(|_| ())) else {
-            return Orientation::UPRIGHT;
-        };
-        let value = fields
-            .get_field(exif::Tag::Orientation, exif::In::PRIMARY)
-            .and_then(|field| field.value.get_uint(0))
-            .unwrap_or(1);
-        Orientation::from_tag(value)
+        let fields = reader.read_raw(tiff).or_else(|error| error.distill_partial_result(|_| ())).ok()?;
+        let value = fields.get_field(exif::Tag::Orientation, exif::In::PRIMARY)?.value.get_uint(0)?;
+        Some(Orientation::from_tag(value))
+    }
+
+    /// The orientation in an XMP packet, found as Pillow finds it where Exif has none: `tiff:Orientation` as an attribute
+    /// or as an element.
+    pub fn from_xmp(packet: &[u8]) -> Option<Orientation> {
+        const NAME: &[u8] = b"tiff:Orientation";
+        let values = packet.windows(NAME.len()).enumerate().filter(|(_, window)| *window == NAME);
+        let digits = values.filter_map(|(at, _)| match packet.get(at + NAME.len()..)? {
+            [b'=', b'"', digit @ b'0'..=b'9', ..] | [b'>', digit @ b'0'..=b'9', ..] => Some(digit - b'0'),
+            _ => None,
+        });
+        digits.map(|digit| Orientation::from_tag(digit.into())).next()
     }
 
     /// Turns the picture upright.
@@ -142,9 +149,18 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_exif_block_means_upright() {
+    fn an_unreadable_exif_block_has_no_orientation() {
         for block in [&b""[..], b"Exif\0\0", b"II*\0\xff\xff\xff\xff", b"junk that is no tiff header"] {
-            assert_eq!(Orientation::from_exif(block), Orientation::UPRIGHT);
+            assert_eq!(Orientation::from_exif(block), None);
         }
+    }
+
+    #[test]
+    fn xmp_tells_it_as_attribute_and_as_element() {
+        let six = Some(Orientation::from_tag(6));
+        assert_eq!(Orientation::from_xmp(br#"<rdf:Description tiff:Orientation="6" tiff:Make="x"/>"#), six);
+        assert_eq!(Orientation::from_xmp(b"tiff:Orientation <tiff:Orientation>6</tiff:Orientation>"), six);
+        assert_eq!(Orientation::from_xmp(b"tiff:Orientation"), None);
+        assert_eq!(Orientation::from_xmp(b""), None);
     }
 }

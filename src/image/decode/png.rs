@@ -35,7 +35,8 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<(Picture, Orientation), I
     samples.truncate(frame.buffer_size());
     // Metadata may come after the pixels. What goes wrong there does not harm them.
     let _ = reader.finish();
-    let orientation = reader.info().exif_metadata.as_deref().map_or(Orientation::UPRIGHT, Orientation::from_exif);
+    let exif = reader.info().exif_metadata.as_deref();
+    let orientation = exif.and_then(Orientation::from_exif).unwrap_or(Orientation::UPRIGHT);
 
     let pixels = to_rgb(samples, frame.color_type, frame.bit_depth).ok_or_else(|| damaged("its palette is missing"))?;
     let picture =
@@ -45,10 +46,12 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<(Picture, Orientation), I
 
 /// Samples as expanded by the decoder (8 or 16 bit, the latter big-endian) to RGB; alpha is dropped.
 fn to_rgb(samples: Vec<u8>, color: ColorType, depth: BitDepth) -> Option<Vec<u8>> {
-    let samples = if depth == BitDepth::Sixteen {
-        samples.as_chunks::<2>().0.iter().map(|pair| to_8_bit(u16::from_be_bytes(*pair))).collect()
-    } else {
-        samples
+    let pairs = || samples.as_chunks::<2>().0.iter();
+    let samples = match (depth, color) {
+        (BitDepth::Sixteen, ColorType::Grayscale) => pairs().map(|pair| to_8_bit(u16::from_be_bytes(*pair))).collect(),
+        // Pillow cuts the low byte of what has several channels.
+        (BitDepth::Sixteen, _) => pairs().map(|[high, _]| *high).collect(),
+        _ => samples,
     };
     Some(match color {
         ColorType::Rgb => samples,
