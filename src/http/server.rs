@@ -29,7 +29,7 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
     // Shared by all workers: built once, outside the closure that each of them calls.
     let board = web::Data::from(board);
     #[cfg(feature = "test-hooks")]
-    let hooks = web::Data::new(crate::hooks::Hooks::default());
+    let hooks = web::Data::new(crate::hooks::Hooks);
     let http = HttpServer::new(move || {
         let app = App::new().app_data(board.clone()).app_data(pool.clone());
         #[cfg(feature = "test-hooks")]

@@ -104,10 +104,13 @@ impl Setup {
     }
 }
 
+/// Lines, and whether the daemon has ended.
+type Lines = (Vec<Value>, bool);
+
 /// The lines that a daemon has logged so far.
 #[derive(Clone, Default)]
 pub struct Log {
-    lines: Arc<(Mutex<(Vec<Value>, bool)>, Condvar)>,
+    lines: Arc<(Mutex<Lines>, Condvar)>,
 }
 
 impl Log {
