@@ -104,7 +104,8 @@ fn infer_file(
     let mut shown = Answer { file: &name, predictions: None, outputs: None, inference_ms };
     match &model.image {
         Some(image) => {
-            shown.predictions = Some(image.postprocess(&answer, args.top_k).map_err(|error| error.to_string())?);
+            let predictions = image.postprocess(&answer, args.top_k, config.model.top_k);
+            shown.predictions = Some(predictions.map_err(|error| error.to_string())?);
         }
         None => shown.outputs = Some(answer.iter().map(output).collect()),
     }

@@ -77,7 +77,7 @@ async fn answer(
     let (outputs, reply) =
         ask(board, vec![input], vec![image.output_name().to_owned()], record.begun, deadline).await?;
     let answered = Instant::now();
-    let predictions = image.postprocess(&outputs, None)?;
+    let predictions = image.postprocess(&outputs, None, board.config.model.top_k)?;
     board.metrics.totals.add_stages(Stages {
         entries: 1,
         queue: reply.queue,

@@ -12,7 +12,7 @@ use super::body::{self, Pool};
 use super::error::ApiError;
 use super::models::check_name;
 use super::protocol::metadata::{IndexEntry, ModelState};
-use crate::actors::board::Board;
+use crate::actors::board::{Board, Published};
 use crate::actors::model::{Load, ServedModel, Unload};
 use crate::core::status;
 
@@ -71,11 +71,14 @@ pub async fn load(
     match told.await {
         Ok(Ok(())) => {
             let is_new = |model: &Arc<ServedModel>| before.as_ref().is_none_or(|before| !Arc::ptr_eq(before, model));
-            seen(&board, |model| model.is_some_and(is_new)).await;
+            seen(&board, |published| published.model.as_ref().is_some_and(is_new)).await;
             Ok(HttpResponse::Ok().finish())
         }
-        // The reason may hold the file's path, which is the operator's business; the model room has logged it.
-        Ok(Err(_)) => Err(ApiError::Invalid(format!("failed to load '{}': see the log", board.model_name))),
+        Ok(Err(_)) => {
+            seen(&board, |published| published.status.model != status::ModelState::Loading).await;
+            // The reason may hold the file's path, which is the operator's business; the model room has logged it.
+            Err(ApiError::Invalid(format!("failed to load '{}': see the log", board.model_name)))
+        }
         Err(_) => Err(ApiError::Lost("failed to load: the engine takes no load now")),
     }
 }
@@ -92,15 +95,15 @@ pub async fn unload(
     parameters(object(&request, payload, &board, &pool).await?)?;
     let door = board.door().ok_or(ApiError::Lost("the model room is being restarted"))?;
     door.unload.send(Unload).await.map_err(|_| ApiError::Lost("the model room is being restarted"))?;
-    seen(&board, |model| model.is_none()).await;
+    seen(&board, |published| published.model.is_none()).await;
     Ok(HttpResponse::Ok().finish())
 }
 
 /// Waits until the board shows the change, which comes to it by way of the supervisor: whoever is told of a change finds
 /// it. The wait has an end, for another change may have followed.
-async fn seen(board: &Board, shows: impl Fn(Option<&Arc<ServedModel>>) -> bool) {
+async fn seen(board: &Board, shows: impl Fn(&Published) -> bool) {
     for _ in 0..SEEN_WITHIN_MS {
-        if shows(board.published().model.as_ref()) {
+        if shows(&board.published()) {
             return;
         }
         actix_rt::time::sleep(Duration::from_millis(1)).await;

@@ -19,7 +19,7 @@ pub struct BoundImageModel {
     normaliser: Normaliser,
     output: String,
     activation: Activation,
-    top_k: usize,
+    top_k: Option<usize>,
     labels: Option<Arc<[String]>>,
 }
 
@@ -288,13 +288,19 @@ impl BoundImageModel {
         Ok(Tensor::new(self.input.as_str(), self.datatype, self.shape.clone(), TensorData::Raw(elements))?)
     }
 
-    /// The best predictions, best first: `top_k` of them, or as many as `model.toml` says, or as many as there are.
+    /// The best predictions, best first: as many as `asked` for, else as `model.toml` says, else `otherwise`, and never more
+    /// than there are.
     /// Equal scores keep the order of their indices; what is not a number comes last.
     ///
     /// # Errors
     /// [`ImageError::Scores`] if the output is missing, is not of one picture, or has another number of scores than
     /// there are labels.
-    pub fn postprocess(&self, outputs: &[Tensor], top_k: Option<usize>) -> Result<Vec<Prediction>, ImageError> {
+    pub fn postprocess(
+        &self,
+        outputs: &[Tensor],
+        asked: Option<usize>,
+        otherwise: usize,
+    ) -> Result<Vec<Prediction>, ImageError> {
         let refuse = |reason: String| ImageError::Scores { output: self.output.clone(), reason };
         let output = outputs.iter().find(|output| output.name() == self.output);
         let output = output.ok_or_else(|| refuse("the model did not give it".to_owned()))?;
@@ -303,7 +309,7 @@ impl BoundImageModel {
             let (scores, labels) = (scores.len(), labels.len());
             return Err(refuse(format!("it has {scores} scores for {labels} labels: correct the file of labels")));
         }
-        Ok(scores::rank(scores, self.activation, top_k.unwrap_or(self.top_k), self.labels.as_deref()))
+        Ok(scores::rank(scores, self.activation, asked.or(self.top_k).unwrap_or(otherwise), self.labels.as_deref()))
     }
 }
 

@@ -15,9 +15,6 @@ const MAX_SIDE: u32 = 8192;
 /// The most predictions that an answer may hold.
 const MAX_TOP_K: u32 = 1000;
 
-/// Predictions in an answer, where nobody says otherwise.
-const DEFAULT_TOP_K: u32 = 5;
-
 /// `model.toml` as read; nothing is yet compared with the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
@@ -68,7 +65,7 @@ pub struct OutputSection {
     /// What is done to the scores.
     pub activation: Activation,
     /// Predictions in an answer.
-    pub top_k: usize,
+    pub top_k: Option<usize>,
     /// `labels`, as written.
     pub labels: Option<String>,
 }
@@ -190,7 +187,7 @@ fn output_section(mut section: Section<'_, '_>) -> OutputSection {
     let name = section.text("name").map(str::to_owned);
     let activations = [("none", Activation::None), ("softmax", Activation::Softmax), ("sigmoid", Activation::Sigmoid)];
     let activation = section.word("activation", &activations).unwrap_or(Activation::None);
-    let top_k = section.whole("top_k", 1, MAX_TOP_K).unwrap_or(DEFAULT_TOP_K) as usize;
+    let top_k = section.whole("top_k", 1, MAX_TOP_K).map(|top_k| top_k as usize);
     let labels = section.text("labels").map(str::to_owned);
     section.finish();
     OutputSection { name, activation, top_k, labels }
@@ -210,7 +207,7 @@ mod tests {
         assert_eq!(manifest.input.resize, Mode::Stretch);
         assert_eq!(manifest.input.filter, Filter::Bilinear);
         assert_eq!((manifest.input.mean, manifest.input.std), (vec![0.0; 3], vec![1.0; 3]));
-        assert_eq!((manifest.output.top_k, manifest.output.activation), (5, Activation::None));
+        assert_eq!((manifest.output.top_k, manifest.output.activation), (None, Activation::None));
     }
 
     #[test]
@@ -247,7 +244,7 @@ mod tests {
             (Some(1.0), vec![127.5], vec![2.0])
         );
         assert_eq!(manifest.input.dtype, Some(DataType::Int8));
-        assert_eq!(manifest.output.labels.as_deref(), Some("l.txt"));
+        assert_eq!((manifest.output.labels.as_deref(), manifest.output.top_k), (Some("l.txt"), Some(3)));
     }
 
     #[test]

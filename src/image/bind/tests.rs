@@ -110,12 +110,12 @@ fn predictions_carry_labels_and_the_asked_number() {
         let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         vec![Tensor::new("y", DataType::Fp32, shape, TensorData::Raw(raw.into())).unwrap()]
     };
-    let best = bound.postprocess(&scores([0.5, 2.0, 1.0], vec![1, 3]), None).unwrap();
+    let best = bound.postprocess(&scores([0.5, 2.0, 1.0], vec![1, 3]), None, 5).unwrap();
     assert_eq!(best.iter().map(|one| (one.label.as_str(), one.index)).collect::<Vec<_>>(), [("b", 1), ("c", 2)]);
-    assert_eq!(bound.postprocess(&scores([0.5, 2.0, 1.0], vec![1, 3]), Some(usize::MAX)).unwrap().len(), 3);
-    assert_eq!(bound.postprocess(&scores([f32::NAN; 3], vec![3]), Some(1)).unwrap()[0].index, 0);
-    assert!(bound.postprocess(&[], None).unwrap_err().to_string().contains("did not give it"));
-    assert!(bound.postprocess(&scores([0.0; 3], vec![3, 1]), None).is_err());
+    assert_eq!(bound.postprocess(&scores([0.5, 2.0, 1.0], vec![1, 3]), Some(usize::MAX), 5).unwrap().len(), 3);
+    assert_eq!(bound.postprocess(&scores([f32::NAN; 3], vec![3]), Some(1), 5).unwrap()[0].index, 0);
+    assert!(bound.postprocess(&[], None, 5).unwrap_err().to_string().contains("did not give it"));
+    assert!(bound.postprocess(&scores([0.0; 3], vec![3, 1]), None, 5).is_err());
     let short = Tensor::new("y", DataType::Uint8, vec![1, 2], TensorData::Raw(vec![0, 1].into())).unwrap();
-    assert!(bound.postprocess(&[short], None).unwrap_err().to_string().contains("2 scores for 3 labels"));
+    assert!(bound.postprocess(&[short], None, 5).unwrap_err().to_string().contains("2 scores for 3 labels"));
 }
