@@ -1,11 +1,8 @@
-//! The JSON reader against serde_json, and speed.
-
-use std::time::{Duration, Instant};
+//! The JSON reader against serde_json.
 
 use proptest::prelude::*;
 
 use super::super::json::Cursor;
-use super::*;
 
 fn reads(text: &str) -> bool {
     let mut cursor = Cursor::new(text);
@@ -66,38 +63,4 @@ proptest! {
     fn what_is_json_is_what_serde_json_says(text in "[\\[\\]{}\",:0-9a\\\\un.eE+ \\-]{0,24}") {
         prop_assert_eq!(reads(&text), serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{}", text);
     }
-}
-
-fn fastest(mut work: impl FnMut()) -> Duration {
-    let times = (0..20).map(|_| {
-        let start = Instant::now();
-        work();
-        start.elapsed()
-    });
-    times.min().unwrap_or_default()
-}
-
-/// `cargo test --release --lib protocol -- --ignored`: without optimisation it is ten times as slow.
-#[test]
-#[ignore = "needs a release build"]
-fn a_picture_in_json_is_read_within_five_milliseconds() {
-    let count = 3 * 224 * 224;
-    let spec = model(DataType::Fp32, &[-1]);
-    let mut report = String::new();
-    let mut slowest = Duration::ZERO;
-    for (what, text) in [
-        ("singles", (0..count).map(|i| format!("{:?}", (i as f32 * 0.7).sin())).collect::<Vec<_>>()),
-        ("doubles", (0..count).map(|i| format!("{:?}", f64::from((i as f32 * 0.7).sin()))).collect()),
-        ("integers", (0..count).map(|i| (i % 256).to_string()).collect()),
-    ] {
-        let body = Bytes::from(one("FP32", &format!("[{count}]"), &format!("[{}]", text.join(","))));
-        let mut outputs = Vec::new();
-        let read = fastest(|| outputs = parse(body.clone(), None, "m", &spec, &LIMITS).unwrap().inputs);
-        let plans = [OutputPlan { name: "x".to_owned(), form: OutputForm::Json }];
-        let mut length = 0;
-        let written = fastest(|| length = render("m", "1", None, &outputs, &plans, None).unwrap().len());
-        report += &format!("{what}: {} bytes read in {read:?}, {length} bytes written in {written:?}; ", body.len());
-        slowest = slowest.max(read).max(written);
-    }
-    assert!(slowest < Duration::from_millis(5), "{report}");
 }
