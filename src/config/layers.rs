@@ -46,34 +46,7 @@ pub(super) fn file(path: &Path, text: &str, schema: &Schema, problems: &mut Vec<
     let mut layer = Layer::default();
     let mut found = Vec::new();
     let (document, more_errors) = DeTable::parse_recoverable(&text);
-    for (name, value) in document.get_ref() {
-        let section = name.get_ref().as_ref();
-        let here = place(name.span().start);
-        match value.get_ref() {
-            DeValue::Table(table) if schema.sections.contains(&section) => {
-                for (name, value) in table {
-                    let here = place(name.span().start);
-                    let name = name.get_ref().as_ref();
-                    match schema.key(section, name) {
-                        Some(key) => match leaf(value.get_ref()) {
-                            Ok(value) => layer.set(&key.path, here, value),
-                            Err(message) => found.push(ConfigProblem::new(here, &key.path, message)),
-                        },
-                        None => found.push(unknown(here, Some(section), name, schema)),
-                    }
-                }
-            }
-            DeValue::Table(_) => {
-                let message = format!("unknown section; {}", schema.suggest_section(section));
-                found.push(ConfigProblem::new(here, format!("[{}]", shown(section)), message));
-            }
-            _ if schema.sections.contains(&section) => {
-                let message = format!("is a section: write [{section}] on a line of its own and its keys below");
-                found.push(ConfigProblem::new(here, section, message));
-            }
-            _ => found.push(unknown(here, None, section, schema)),
-        }
-    }
+    read_tables(document.get_ref(), "", schema, &place, &mut layer, &mut found);
     // What a broken line seems to say is a guess of the parser's: only the syntax error is told of it.
     let mut broken = BTreeSet::new();
     for error in errors.iter().chain(&more_errors) {
@@ -91,6 +64,40 @@ pub(super) fn file(path: &Path, text: &str, schema: &Schema, problems: &mut Vec<
     let places = &layer.places;
     layer.values.retain(|key, _| places.contains_key(key));
     layer
+}
+
+/// Takes what stands in the section `above`, and in the sections within it.
+fn read_tables(
+    table: &DeTable<'_>,
+    above: &str,
+    schema: &Schema,
+    place: &dyn Fn(usize) -> Place,
+    layer: &mut Layer,
+    found: &mut Vec<ConfigProblem>,
+) {
+    for (name, value) in table {
+        let here = place(name.span().start);
+        let name = name.get_ref().as_ref();
+        let path = if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") };
+        let is_section = !name.contains('.') && schema.sections.contains(&path);
+        match (schema.key(above, name), value.get_ref()) {
+            (Some(key), value) => match leaf(value) {
+                Ok(value) => layer.set(&key.path, here, value),
+                Err(message) => found.push(ConfigProblem::new(here, &key.path, message)),
+            },
+            (None, DeValue::Table(inner)) if is_section => read_tables(inner, &path, schema, place, layer, found),
+            (None, DeValue::Table(_)) if above.is_empty() || schema.has_sections(above) => {
+                let shown = if above.is_empty() { shown(name) } else { format!("{above}.{}", shown(name)) };
+                let message = format!("unknown section; {}", schema.suggest_section(&path));
+                found.push(ConfigProblem::new(here, format!("[{shown}]"), message));
+            }
+            (None, _) if is_section => {
+                let message = format!("is a section: write [{path}] on a line of its own and its keys below");
+                found.push(ConfigProblem::new(here, path, message));
+            }
+            (None, _) => found.push(unknown(here, (!above.is_empty()).then_some(above), name, schema)),
+        }
+    }
 }
 
 /// The text with every line blanked that is neither a setting nor a heading (`workers 3`), and the errors that those
@@ -177,8 +184,7 @@ fn leaf(value: &DeValue<'_>) -> Result<ValueKind, String> {
             Err(_) => return Err(format!("{} is not a number", number.as_str())),
         },
         DeValue::Datetime(date) => return Err(format!("expected no date (found {date}); put text in quotes")),
-        DeValue::Array(_) => ValueKind::Array(Vec::new()),
-        DeValue::Table(_) => ValueKind::Table(Map::new()),
+        DeValue::Array(_) | DeValue::Table(_) => ValueKind::Array(Vec::new()),
     })
 }
 

@@ -261,12 +261,21 @@ fn stack(
         Map::new()
     });
     let mut values = BTreeMap::new();
-    for (section, value) in sections {
-        if let ValueKind::Table(table) = value.kind {
-            values.extend(table.into_iter().map(|(name, value)| (format!("{section}.{name}"), value)));
+    flatten(sections, "", &mut values);
+    (values, places)
+}
+
+/// Puts what lies in `table` and in the tables within it under dotted keys.
+fn flatten(table: Map<String, Value>, above: &str, values: &mut BTreeMap<String, Value>) {
+    for (name, value) in table {
+        let path = if above.is_empty() { name } else { format!("{above}.{name}") };
+        match value.kind {
+            ValueKind::Table(inner) => flatten(inner, &path, values),
+            kind => {
+                values.insert(path, Value::new(None, kind));
+            }
         }
     }
-    (values, places)
 }
 
 fn one_line(text: &str) -> String {
@@ -284,10 +293,13 @@ fn typed(value: Value) -> Option<toml::Value> {
 }
 
 fn insert(table: &mut toml::Table, key: &Key, value: toml::Value) {
-    let section = table.entry(key.section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-    if let Some(section) = section.as_table_mut() {
-        section.insert(key.name.to_owned(), value);
+    let mut section = table;
+    for word in key.section.split('.') {
+        let inner = section.entry(word).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let Some(inner) = inner.as_table_mut() else { return };
+        section = inner;
     }
+    section.insert(key.name.to_owned(), value);
 }
 
 fn remove(table: &mut toml::Table, key: &str) {

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::iter::once;
 
-use serde::Deserialize;
 use serde::de::value::MapDeserializer;
+use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};
 
 use super::types::Config;
 
@@ -24,10 +24,10 @@ pub(super) enum Kind {
 /// One key.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
-    /// `section.name`
+    /// `section.name`, or `section.section.name`
     pub path: String,
-    /// The section that it stands in.
-    pub section: &'static str,
+    /// The section that it stands in, dotted where sections lie in sections.
+    pub section: String,
     /// Its name within the section.
     pub name: &'static str,
     /// The environment variable that sets it.
@@ -37,37 +37,54 @@ pub(super) struct Key {
 }
 
 /// Every key, section by section, in the order of the types.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Schema {
-    /// The sections' names.
-    pub sections: &'static [&'static str],
+    /// The sections' names, dotted where sections lie in sections.
+    pub sections: Vec<String>,
     /// The keys.
     pub keys: Vec<Key>,
 }
 
-/// What separates `EDGE_SERVICE`, the section and the key in a variable's name.
+/// What separates `EDGE_SERVICE`, the sections and the key in a variable's name.
 pub(super) const VARIABLE_PREFIX: &str = "EDGE_SERVICE__";
 
 impl Schema {
     pub(super) fn new() -> Self {
-        let defaults = toml::Table::try_from(Config::default()).unwrap_or_default();
-        let sections = fields(Config::deserialize(MapDeserializer::new(once(("?", ())))));
-        let mut keys = Vec::new();
-        for section in sections {
-            let inner = MapDeserializer::new(once(("?", ())));
-            for name in fields(Config::deserialize(MapDeserializer::new(once((*section, inner))))) {
-                let kind = match defaults.get(*section).and_then(|table| table.get(*name)) {
-                    Some(toml::Value::Boolean(_)) => Kind::Switch,
-                    Some(toml::Value::Integer(_)) => Kind::Whole,
-                    Some(toml::Value::Float(_)) => Kind::Number,
-                    _ => Kind::Text,
-                };
-                let path = format!("{section}.{name}");
-                let variable = format!("{VARIABLE_PREFIX}{}__{}", section.to_uppercase(), name.to_uppercase());
-                keys.push(Key { path, section, name, variable, kind });
-            }
+        let mut schema = Schema::default();
+        schema.add(&mut Vec::new(), &toml::Table::try_from(Config::default()).unwrap_or_default());
+        schema
+    }
+
+    /// Adds the section at `path`, whose defaults are `defaults`, and what lies in it.
+    fn add(&mut self, path: &mut Vec<&'static str>, defaults: &toml::Table) {
+        let section = path.join(".");
+        let mut inner = Vec::new();
+        for name in fields(Config::deserialize(Asked(path))) {
+            let kind = match defaults.get(*name) {
+                Some(toml::Value::Table(table)) => {
+                    inner.push((*name, table));
+                    continue;
+                }
+                Some(toml::Value::Boolean(_)) => Kind::Switch,
+                Some(toml::Value::Integer(_)) => Kind::Whole,
+                Some(toml::Value::Float(_)) => Kind::Number,
+                _ => Kind::Text,
+            };
+            let words = path.iter().chain([name]).map(|word| word.to_uppercase()).collect::<Vec<_>>();
+            let variable = format!("{VARIABLE_PREFIX}{}", words.join("__"));
+            self.keys.push(Key { path: format!("{section}.{name}"), section: section.clone(), name, variable, kind });
         }
-        Schema { sections, keys }
+        for (name, table) in inner {
+            path.push(name);
+            self.sections.push(path.join("."));
+            self.add(path, table);
+            path.pop();
+        }
+    }
+
+    /// Whether other sections lie in this one.
+    pub(super) fn has_sections(&self, section: &str) -> bool {
+        self.sections.iter().any(|other| other.strip_prefix(section).is_some_and(|rest| rest.starts_with('.')))
     }
 
     pub(super) fn key(&self, section: &str, name: &str) -> Option<&Key> {
@@ -76,13 +93,13 @@ impl Schema {
 
     /// "did you mean server.listen?" for a key that does not exist, in the section that it was written in.
     pub(super) fn suggest_key(&self, section: Option<&str>, name: &str) -> String {
-        let best = nearest(name, &self.keys, |key| key.name, |key| Some(key.section) == section);
+        let best = nearest(name, &self.keys, |key| key.name, |key| Some(key.section.as_str()) == section);
         best.map(|(key, near)| suggestion(&key.path, near)).unwrap_or_default()
     }
 
     /// "did you mean [server]?" for a section that does not exist.
     pub(super) fn suggest_section(&self, name: &str) -> String {
-        let best = nearest(name, self.sections, |section| section, |_| false);
+        let best = nearest(name, &self.sections, |section| section, |_| false);
         best.map(|(section, near)| suggestion(&format!("[{section}]"), near)).unwrap_or_default()
     }
 
@@ -124,6 +141,34 @@ fn nearest<'a, T, S: AsRef<str>>(
         }
     }
     best.map(|(candidate, score)| (candidate, score >= LIKE_ENOUGH))
+}
+
+/// A map of maps that ends, below the sections named, in a key which no section has.
+#[derive(Clone, Copy)]
+struct Asked<'p>(&'p [&'static str]);
+
+impl<'de> Deserializer<'de> for Asked<'_> {
+    type Error = Expected;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Expected> {
+        match self.0.split_first() {
+            Some((section, inner)) => visitor.visit_map(MapDeserializer::new(once((*section, Asked(inner))))),
+            None => visitor.visit_map(MapDeserializer::new(once(("?", ())))),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Expected> for Asked<'_> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
 }
 
 /// An error that keeps the names which serde expected instead of an unknown one.

@@ -48,7 +48,9 @@ fn the_manual_has_every_key_with_its_default() {
         let row = MANUAL.lines().find_map(|line| line.strip_prefix(&start));
         let row = row.unwrap_or_else(|| panic!("{} is not in the manual", key.path));
         let told = row.split(" | ").next().unwrap().trim_matches('`').trim_matches('"');
-        let default = match defaults[key.section].get(key.name) {
+        let section =
+            key.section.split('.').fold(&toml::Value::Table(defaults.clone()), |table, word| &table[word]).clone();
+        let default = match section.get(key.name) {
             Some(toml::Value::String(text)) => text.clone(),
             Some(toml::Value::Float(number)) => number.to_string(),
             Some(other) => other.to_string(),
