@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tracing_subscriber::EnvFilter;
 
+use super::check_watch;
 use super::problem::{ConfigProblem, Place, quoted};
 use super::types::{Config, LogConfig, ModelConfig, ServerConfig};
 
@@ -15,8 +16,8 @@ const LONGEST_NAME: usize = 200;
 const LONGEST_PATH: usize = 4095;
 /// The shortest duration that a limit may have, in seconds.
 const SHORTEST_SECONDS: f64 = 0.001;
-const HOUR_SECONDS: f64 = 3600.0;
-const DAY_SECONDS: f64 = 86_400.0;
+pub(super) const HOUR_SECONDS: f64 = 3600.0;
+pub(super) const DAY_SECONDS: f64 = 86_400.0;
 
 /// Everything that is out of range or contradictory in a configuration, each with its key. The places are all
 /// [`Place::Default`]: where a value came from is known to [`super::load`] alone.
@@ -25,6 +26,8 @@ pub fn check(config: &Config) -> Vec<ConfigProblem> {
     server(&config.server, &mut found);
     model(&config.model, &mut found);
     log(&config.log, &mut found);
+    check_watch::monitor(&config.monitor, &mut found);
+    check_watch::alerts(&config.alerts, &mut found);
     found.0
 }
 
@@ -147,20 +150,20 @@ fn log_level(text: &str) -> Result<(), String> {
     EnvFilter::builder().parse(text).map(drop).map_err(|error| format!("{} is no filter: {error}", quoted(text)))
 }
 
-struct Findings(Vec<ConfigProblem>);
+pub(super) struct Findings(Vec<ConfigProblem>);
 
 impl Findings {
-    fn say(&mut self, key: &str, message: String) {
+    pub(super) fn say(&mut self, key: &str, message: String) {
         self.0.push(ConfigProblem::new(Place::Default, key, message));
     }
 
-    fn contradiction(&mut self, key: &str, against: &'static str, message: String) {
+    pub(super) fn contradiction(&mut self, key: &str, against: &str, message: String) {
         let problem = ConfigProblem::new(Place::Default, key, message);
-        self.0.push(ConfigProblem { against: Some(against), ..problem });
+        self.0.push(ConfigProblem { against: Some(against.to_owned()), ..problem });
     }
 
     /// Whether the value lies within the limits; what compares with nothing (`nan`) does not.
-    fn range<T: PartialOrd + Display>(&mut self, key: &str, value: T, least: T, most: T) -> bool {
+    pub(super) fn range<T: PartialOrd + Display>(&mut self, key: &str, value: T, least: T, most: T) -> bool {
         let fits = value >= least && value <= most;
         if !fits {
             self.say(key, format!("{value} is out of range: expected {least} to {most}"));

@@ -202,7 +202,8 @@ fn merge(
 
     // Each value is tried alone, so that one that is wrong hides no other.
     let place_of = |key: &str| places.get(key).cloned().unwrap_or(Place::Default);
-    let mut accepted = toml::Table::new();
+    // Below a rule that sets one key the others have that rule's own defaults, so these are laid below first.
+    let mut accepted = toml::Table::try_from(Config::default()).unwrap_or_default();
     for key in &schema.keys {
         let Some(value) = merged.remove(&key.path) else { continue };
         match typed(value).ok_or_else(|| expected(key, None)).and_then(|value| accept(key, value)) {
@@ -218,10 +219,10 @@ fn merge(
     // A key that is already wrong has its default by now, which is no reason to complain of another one.
     let wrong: BTreeSet<String> = problems.iter().map(|problem| problem.key.clone()).collect();
     for mut problem in check(&config) {
-        let against = problem.against.filter(|key| places.contains_key(*key));
-        if !wrong.contains(&problem.key) && !problem.against.is_some_and(|key| wrong.contains(key)) {
+        let against = problem.against.clone().filter(|key| places.contains_key(key));
+        if !wrong.contains(&problem.key) && !problem.against.as_ref().is_some_and(|key| wrong.contains(key)) {
             problem.place = match (place_of(&problem.key), against) {
-                (Place::Default, Some(other)) => place_of(other),
+                (Place::Default, Some(other)) => place_of(&other),
                 (place, _) => place,
             };
             remove(&mut accepted, &problem.key);

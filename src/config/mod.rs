@@ -5,11 +5,13 @@
 //! answers either a [`Config`] that [`check`] has nothing against, or every problem with the place where it is.
 
 mod check;
+mod check_watch;
 mod layers;
 mod load;
 mod problem;
 mod schema;
 mod types;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -18,3 +20,4 @@ pub use check::{check, model_name};
 pub use load::{DEFAULT_FILE, Environment, Loaded, Overrides, Survey, captured_environment, load, load_from, survey};
 pub use problem::{ConfigErrors, ConfigProblem, Place, ProblemKind};
 pub use types::{Config, LogConfig, LogFormat, ModelConfig, ServerConfig};
+pub use watch::{AlertsConfig, MonitorConfig, RuleConfig, RulesConfig, WebhookConfig};

@@ -57,7 +57,7 @@ pub struct ConfigProblem {
     /// What kind of problem it is.
     pub kind: ProblemKind,
     /// A second key that takes part, where two settings contradict each other.
-    pub(super) against: Option<&'static str>,
+    pub(super) against: Option<String>,
 }
 
 impl ConfigProblem {

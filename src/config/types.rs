@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::watch::{AlertsConfig, MonitorConfig};
+
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +17,10 @@ pub struct Config {
     pub model: ModelConfig,
     /// The log.
     pub log: LogConfig,
+    /// What is sampled.
+    pub monitor: MonitorConfig,
+    /// When trouble is said.
+    pub alerts: AlertsConfig,
 }
 
 /// `[server]`

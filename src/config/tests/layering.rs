@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Config, DEFAULT_FILE, Environment, Overrides, Place, captured_environment, load, load_from};
 use super::Bench;
+use crate::core::alert::RuleName;
 
 #[test]
 fn nothing_given_means_the_defaults() {
@@ -146,4 +147,19 @@ fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
     let loaded = bench.load().unwrap();
     assert_eq!(loaded.config.server.workers, 4);
     assert_eq!(loaded.places["server.workers"], Place::File { path: bench.file(), line: 2, column: 0 });
+}
+
+#[test]
+fn a_rule_of_which_one_key_is_set_keeps_its_own_defaults_for_the_rest() {
+    let loaded = Bench::new("[alerts.rules.memory]\nraise_above = 90.0\n").load().unwrap();
+    let memory = &loaded.config.alerts.rules.memory;
+    assert_eq!((memory.raise_above, memory.clear_below), (90.0, 80.0));
+    let rules = loaded.config.alerts.rules();
+    assert_eq!(rules[&RuleName::Memory].consecutive, 3);
+}
+
+#[test]
+fn a_rule_is_tuned_by_the_environment_too() {
+    let loaded = Bench::new("").variable("EDGE_SERVICE__ALERTS__RULES__CPU__RAISE_ABOVE", "95").load().unwrap();
+    assert_eq!(loaded.config.alerts.rules.cpu.raise_above, 95.0);
 }

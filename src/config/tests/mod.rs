@@ -4,6 +4,7 @@ mod layering;
 mod limits;
 mod mistakes;
 mod shipped;
+mod watch;
 
 use std::path::{Path, PathBuf};
 

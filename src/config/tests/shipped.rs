@@ -63,8 +63,8 @@ fn the_manual_has_every_key_with_its_default() {
 #[test]
 fn the_schema_is_read_off_the_types() {
     let schema = Schema::new();
-    assert_eq!(schema.sections, ["server", "model", "log"]);
-    assert_eq!(schema.keys.len(), 37);
+    assert_eq!(schema.sections[..6], ["server", "model", "log", "monitor", "alerts", "alerts.webhook"]);
+    assert_eq!(schema.keys.len(), 37 + 3 + 5 + 3 + 15 * 8);
     let key = schema.key("model", "canary_seconds").unwrap();
     assert_eq!((key.kind, key.variable.as_str()), (Kind::Number, "EDGE_SERVICE__MODEL__CANARY_SECONDS"));
     assert_eq!(schema.key("model", "sha256").unwrap().kind, Kind::Text);
