@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod alert;
 pub mod canary;
+pub mod recorder;
 pub mod restart;
 pub mod status;
 pub mod tensor;
