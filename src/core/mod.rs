@@ -5,6 +5,7 @@ pub mod alert;
 pub mod canary;
 pub mod recorder;
 pub mod restart;
+pub mod sample;
 pub mod status;
 pub mod tensor;
 pub mod throttle;
