@@ -69,3 +69,25 @@ fn a_box_that_has_nothing_is_a_box_with_every_probe_absent() {
         }
     }
 }
+
+#[test]
+fn a_file_that_never_answers_hangs_its_probe_and_no_other() {
+    let tree = fake::Tree::new();
+    tree.write("proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 600 kB\n");
+    tree.write("proc/pressure/io", "");
+    let pipe = tree.root().join("proc/pressure/cpu");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Whoever opens a pipe to read waits for one who writes.
+    let mut runner = Runner::start(all(&tree.options()));
+    let start = Instant::now();
+    let mut hung = Vec::new();
+    while hung != ["pressure"] {
+        assert!(start.elapsed() < Duration::from_secs(30), "{hung:?}");
+        let outcomes = runner.tick(Duration::from_millis(100), start);
+        let hangs = |result: &Result<_, Trouble>| matches!(result, Err(Trouble::Hung { .. }));
+        hung = outcomes.iter().filter(|outcome| hangs(&outcome.result)).map(|outcome| outcome.probe).collect();
+    }
+    drop(runner);
+    assert!(start.elapsed() < Duration::from_secs(30));
+    std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+}
