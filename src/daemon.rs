@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
+use crate::actors::alert::Alerts;
 use crate::actors::board::Board;
 use crate::actors::model::load::{Loader, SessionLoader};
 use crate::actors::model::{Model, ModelParts, Shelf};
+use crate::actors::monitor::{Monitor, MonitorParts};
 use crate::actors::supervisor::{ABORT_GRACE, ChildDown, EXIT_SOFTWARE, EngineBegan, Factories, Ground, Supervisor};
 use crate::actors::web::{Servers, Web};
 use crate::config::{Config, ModelConfig, model_name};
@@ -23,6 +25,7 @@ use crate::engine::{LoadError, Session, ort, runtime};
 use crate::http;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::probe::{self, ProbeOptions};
 use crate::signals;
 use crate::state::StateDirectory;
 use crate::trial::Trials;
@@ -154,9 +157,14 @@ pub fn run(config: Config) -> Result<i32, StartError> {
 
     let system = System::new();
     let built = system.block_on(async { build(&board, listener, name, loader) });
-    let threads = built.map_err(|error| StartError::System(format!("the system refuses: {error}")))?;
+    let (threads, arbiter) = built.map_err(|error| StartError::System(format!("the system refuses: {error}")))?;
     tracing::info!(event = "listening", address = %address, model = board.model_name, "listening on http://{address}");
     let code = system.run_with_code().map_err(|error| StartError::System(error.to_string()))?;
+    // A stop has joined them; after a spent budget they are told to end now.
+    arbiter.stop();
+    if arbiter.join().is_err() {
+        tracing::warn!(event = "monitor_lost", "the monitor's thread ended by a panic");
+    }
     threads.close();
     threads.abort();
     if threads.join(Instant::now() + Duration::from_secs(1)) {
@@ -177,12 +185,21 @@ async fn end(leave: oneshot::Receiver<i32>, threads: Arc<Threads>, servers: Arc<
     System::current().stop_with_code(code);
 }
 
+/// What the probes look at: the box, or the folder that a test puts in its place.
+fn probe_options() -> ProbeOptions {
+    #[cfg(feature = "test-hooks")]
+    if let Some(root) = std::env::var_os("EDGE_TEST_ROOT") {
+        return ProbeOptions { root: root.into(), ..ProbeOptions::default() };
+    }
+    ProbeOptions::default()
+}
+
 fn build(
     board: &Arc<Board>,
     listener: TcpListener,
     name: String,
     loader: SessionLoader,
-) -> std::io::Result<Arc<Threads>> {
+) -> std::io::Result<(Arc<Threads>, Arbiter)> {
     #[cfg(feature = "test-hooks")]
     crate::hooks::Hooks::answer_as_started();
     let config = Arc::clone(&board.config);
@@ -206,6 +223,10 @@ fn build(
         loader,
         name,
     };
+    let arbiter = Arbiter::new();
+    let monitor_arbiter = arbiter.handle();
+    let monitor_parts = MonitorParts { board: Arc::clone(board), probes: Arc::new(|| probe::all(&probe_options())) };
+    let alert_board = Arc::clone(board);
     let (web_board, listener) = (Arc::clone(board), Arc::new(listener));
     let servers = Arc::<Servers>::default();
     let web_servers = Arc::clone(&servers);
@@ -219,6 +240,15 @@ fn build(
             Web::new(Arc::clone(board), Arc::clone(listener), Arc::new(http::server), Arc::clone(servers), obituary)
                 .start()
         }),
+        alert: Box::new(move |obituary, supervisor| {
+            let (config, metrics) = (Arc::clone(&alert_board.config), Arc::clone(&alert_board.metrics));
+            Alerts::new(config, metrics, alert_board.started, supervisor.recipient(), obituary).start()
+        }),
+        // Probes block, so the room has a thread of its own.
+        monitor: Box::new(move |obituary, supervisor| {
+            let parts = monitor_parts.clone();
+            Monitor::start_in_arbiter(&monitor_arbiter, move |_| Monitor::new(parts, supervisor.recipient(), obituary))
+        }),
     };
     let (leave, left) = oneshot::channel();
     actix_rt::spawn(end(left, Arc::clone(&threads), Arc::clone(&servers)));
@@ -228,5 +258,5 @@ fn build(
     #[cfg(feature = "test-hooks")]
     crate::hooks::Hooks::install(supervisor.clone().recipient());
     signals::watch(supervisor.recipient())?;
-    Ok(threads)
+    Ok((threads, arbiter))
 }

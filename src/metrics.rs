@@ -2,15 +2,20 @@
 //!
 //! Label sets are closed: a label takes the values of an enum, the name of a room, or the one model's name.
 
+mod watch;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::core::alert::RuleName;
+use crate::core::observe::Service;
+use crate::core::sample::Sample;
 use crate::core::status::Room;
 
 /// Seconds; they resolve 100 µs to 1 s, with a tail for slow models.
@@ -199,6 +204,17 @@ pub struct Metrics {
     pub canary_runs: IntCounterVec,
     /// Restarts of a room after its death.
     pub actor_restarts: IntCounterVec,
+    /// 1 for a probe that brought figures at the last tick, or whose figures this box does not have.
+    pub probe_success: IntGaugeVec,
+    /// Time that a probe took at the last tick, in seconds.
+    pub probe_duration: GaugeVec,
+    /// 1 while a rule's alert fires.
+    pub alert_active: IntGaugeVec,
+    /// Changes of alerts.
+    pub alert_transitions: IntCounterVec,
+    /// Posts of alerts, by outcome.
+    pub webhook_posts: IntCounterVec,
+    watched: watch::BoxMetrics,
 }
 
 impl Metrics {
@@ -250,6 +266,35 @@ impl Metrics {
                 "Restarts of a room after its death.",
                 &["actor"],
             )?,
+            probe_success: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "probe_success",
+                        "1 for a probe that worked at the last tick, or has nothing to measure.",
+                    ),
+                    &["probe"],
+                )?,
+            )?,
+            probe_duration: register(
+                &registry,
+                GaugeVec::new(
+                    Opts::new("probe_duration_seconds", "Time that a probe took at the last tick."),
+                    &["probe"],
+                )?,
+            )?,
+            alert_active: register(
+                &registry,
+                IntGaugeVec::new(Opts::new("alert_active", "1 while an alert fires."), &["alert", "severity"])?,
+            )?,
+            alert_transitions: counters(
+                &registry,
+                "alert_transitions_total",
+                "Changes of alerts.",
+                &["alert", "state"],
+            )?,
+            webhook_posts: counters(&registry, "webhook_posts_total", "Posts of alerts.", &["outcome"])?,
+            watched: watch::BoxMetrics::new(&registry)?,
             registry,
         };
         metrics.begin_at_zero(model);
@@ -272,6 +317,14 @@ impl Metrics {
         for outcome in ["ok", "wrong", "silent"] {
             self.canary_runs.with_label_values(&[outcome]);
         }
+        for rule in RuleName::ALL {
+            for state in ["firing", "resolved"] {
+                self.alert_transitions.with_label_values(&[rule.name(), state]);
+            }
+        }
+        for outcome in ["ok", "failed", "dropped"] {
+            self.webhook_posts.with_label_values(&[outcome]);
+        }
         for room in Room::RESTARTED {
             self.actor_restarts.with_label_values(&[room.name()]);
         }
@@ -282,6 +335,11 @@ impl Metrics {
         let info = IntGaugeVec::new(opts, &["version", "commit", "runtime"])?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("EDGE_SERVICE_COMMIT"), runtime_version]).set(1);
         self.registry.register(Box::new(info))
+    }
+
+    /// Puts one sample in the place of the one before.
+    pub fn observe_box(&self, sample: &Sample, service: &Service) {
+        self.watched.observe(sample, service);
     }
 
     /// All metrics in Prometheus' text format.
@@ -325,8 +383,14 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntG
 mod tests {
     use super::*;
 
+    /// Of a box that has one of everything.
     fn text() -> String {
-        String::from_utf8(Metrics::new("digits", "1.31.1").unwrap().encode().unwrap()).unwrap()
+        let metrics = Metrics::new("digits", "1.31.1").unwrap();
+        metrics.observe_box(&watch::tests::one_of_everything(), &Service::default());
+        metrics.probe_success.with_label_values(&["cpu"]).set(1);
+        metrics.probe_duration.with_label_values(&["cpu"]).set(0.0);
+        metrics.alert_active.with_label_values(&["cpu", "warning"]).set(0);
+        String::from_utf8(metrics.encode().unwrap()).unwrap()
     }
 
     #[test]

@@ -18,8 +18,8 @@ use crate::config::{LogConfig, LogFormat};
 /// # Errors
 /// One line: the level cannot be read, or a log was started before.
 pub fn start(config: &LogConfig) -> Result<(), String> {
-    // What libraries do between their warnings is their own business.
-    let directives = format!("ort=warn,actix_server=warn,{}", config.level);
+    // What libraries do between their warnings is their own business; an alert passes at every level.
+    let directives = format!("ort=warn,actix_server=warn,{},alert=info", config.level);
     let filter = EnvFilter::try_new(&directives).map_err(|error| format!("log.level: {error}"))?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);

@@ -1,18 +1,25 @@
 //! What handlers read without asking an actor: the last snapshot, the door to the model, the limits.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use actix::Recipient;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::alert::AlertsView;
 use super::model::{Infer, Load, ServedModel, Unload};
+use super::monitor::Taken;
 use crate::config::Config;
 use crate::core::admission::Gate;
+use crate::core::recorder::Recorder;
 use crate::core::status::StatusSnapshot;
 use crate::core::throttle::Throttle;
 use crate::metrics::Metrics;
+
+/// Requests that the flight recorder holds.
+const RECORDED: usize = 1000;
 
 /// The state of the daemon as it was last handed to the web room.
 #[derive(Clone, Default)]
@@ -21,6 +28,8 @@ pub struct Published {
     pub status: StatusSnapshot,
     /// The model that answers now.
     pub model: Option<Arc<ServedModel>>,
+    /// What fires, and what has changed.
+    pub alerts: Arc<AlertsView>,
 }
 
 /// Where messages to the model room go.
@@ -51,6 +60,8 @@ impl Repeated {
 pub struct Board {
     published: ArcSwap<Published>,
     door: ArcSwapOption<Door>,
+    history: Mutex<VecDeque<Arc<Taken>>>,
+    recorder: Mutex<Recorder>,
     /// Places in the queue.
     pub queue: Arc<Gate>,
     /// Bytes of request bodies.
@@ -85,6 +96,8 @@ impl Board {
         Arc::new(Board {
             published: ArcSwap::from_pointee(Published::default()),
             door: ArcSwapOption::empty(),
+            history: Mutex::default(),
+            recorder: Mutex::new(Recorder::new(RECORDED)),
             queue: Gate::new(config.model.queue_limit),
             body_memory: Gate::new(config.server.max_body_memory_bytes),
             refusals: Repeated {
@@ -110,6 +123,32 @@ impl Board {
     pub fn publish(&self, published: Arc<Published>) {
         self.metrics.session_ready.set(i64::from(published.status.readiness().is_ok()));
         self.published.store(published);
+    }
+
+    /// Keeps a sample, and forgets those that are too old.
+    pub fn keep(&self, taken: Arc<Taken>) {
+        let kept = Duration::from_secs_f64(self.config.monitor.history_seconds);
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        while history.front().is_some_and(|first| taken.at.saturating_duration_since(first.at) > kept) {
+            history.pop_front();
+        }
+        history.push_back(taken);
+    }
+
+    /// The last sample.
+    pub fn latest(&self) -> Option<Arc<Taken>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).back().cloned()
+    }
+
+    /// The samples after number `seen`, oldest first.
+    pub fn history(&self, seen: u64) -> Vec<Arc<Taken>> {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.iter().filter(|taken| taken.number > seen).cloned().collect()
+    }
+
+    /// The last requests; to be held for as long as it takes to add or copy.
+    pub fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The model room's doors, while it is there.

@@ -6,8 +6,10 @@
 //! any room ─ChildDown (its obituary)─▶ supervisor ─▶ the room again, from its factory
 //! ```
 
+pub mod alert;
 pub mod board;
 pub mod model;
+pub mod monitor;
 pub mod obituary;
 pub mod supervisor;
 pub mod web;

@@ -1,9 +1,11 @@
 //! Commands to exit codes: what an operator types, and what comes back.
 
+mod ask;
 mod check;
 mod health;
 mod infer;
 mod run;
+mod status;
 mod try_model;
 
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ enum Command {
     Check,
     /// Ask the running daemon whether it is ready: exit code 0 or 1
     Health,
+    /// Show the running daemon, its box and its alerts
+    Status(status::StatusArgs),
     /// Run pictures or .npy files through the model, here and now
     Infer(infer::InferArgs),
     /// Load a model where its crash does no harm: a child of the daemon
@@ -73,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Run => with_settings(settings, run::run),
         Command::Check => check::check(&settings.survey()),
         Command::Health => with_settings(settings, |loaded| health::health(&loaded.config)),
+        Command::Status(args) => with_settings(settings, |loaded| status::status(&loaded.config, &args)),
         Command::Infer(args) => with_settings(settings, |loaded| infer::infer(&loaded.config, &args)),
         Command::TryModel => try_model::try_model(),
     }

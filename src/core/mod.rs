@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod alert;
 pub mod canary;
+pub mod observe;
 pub mod recorder;
 pub mod restart;
 pub mod sample;

@@ -13,11 +13,15 @@ pub enum Room {
     Engine,
     /// The HTTP server.
     Web,
+    /// The timer that samples the box.
+    Monitor,
+    /// What counts breaches.
+    Alert,
 }
 
 impl Room {
     /// The rooms that are restarted.
-    pub const RESTARTED: [Room; 3] = [Room::Model, Room::Engine, Room::Web];
+    pub const RESTARTED: [Room; 5] = [Room::Model, Room::Engine, Room::Web, Room::Monitor, Room::Alert];
 
     /// The word for logs and labels.
     pub fn name(self) -> &'static str {
@@ -26,6 +30,8 @@ impl Room {
             Room::Model => "model",
             Room::Engine => "engine",
             Room::Web => "web",
+            Room::Monitor => "monitor",
+            Room::Alert => "alert",
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::ask::{ask, note, served};
 use super::body::{self, Pool};
 use super::error::ApiError;
-use super::record::{Record, milliseconds};
+use super::record::{Record, microseconds, milliseconds};
 use super::wrap::RequestId;
 use crate::actors::board::Board;
 use crate::actors::model::{ServedModel, deadline};
@@ -42,8 +42,8 @@ pub async fn frames(
     id: RequestId,
 ) -> Result<HttpResponse, ApiError> {
     let board = board.into_inner();
-    let record = Record::begin(&board);
-    let answer = answer(&request, payload, &board, &pool.into_inner(), &record, &id).await;
+    let mut record = Record::begin(&board, "frame");
+    let answer = answer(&request, payload, &board, &pool.into_inner(), &mut record, &id).await;
     record.end(match &answer {
         Ok(_) => Outcome::Ok,
         Err(error) => note(&board, error),
@@ -56,7 +56,7 @@ async fn answer(
     payload: web::Payload,
     board: &Arc<Board>,
     pool: &Arc<Pool>,
-    record: &Record,
+    record: &mut Record,
     id: &RequestId,
 ) -> Result<HttpResponse, ApiError> {
     let model = served(board)?;
@@ -64,6 +64,7 @@ async fn answer(
         return Err(no_pictures());
     }
     let bytes = body::read(board, pool, request.headers(), payload).await?.bytes;
+    record.entry.body_bytes = bytes.len() as u64;
     let limits = Limits { max_pixels: board.config.model.max_image_pixels };
     let prepared = web::block({
         let model = Arc::clone(&model);
@@ -72,10 +73,12 @@ async fn answer(
     let Prepared { input, decode, preprocess } = prepared.await.map_err(|_| ApiError::Internal)??;
     board.metrics.decode_duration.observe(seconds(decode));
     board.metrics.preprocess_duration.observe(seconds(preprocess));
+    (record.entry.decode_us, record.entry.preprocess_us) = (microseconds(decode), microseconds(preprocess));
     let image = model.image.as_ref().ok_or_else(no_pictures)?;
     let deadline = deadline(record.begun, None, &board.config);
     let (outputs, reply) =
         ask(board, vec![input], vec![image.output_name().to_owned()], record.begun, deadline).await?;
+    record.reply(&reply);
     let answered = Instant::now();
     let predictions = image.postprocess(&outputs, None, board.config.model.top_k)?;
     board.metrics.totals.add_stages(Stages {

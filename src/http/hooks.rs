@@ -15,6 +15,8 @@ pub async fn panic(request: HttpRequest, hooks: web::Data<Hooks>) -> Result<Http
         Some("model") => Room::Model,
         Some("engine") => Room::Engine,
         Some("web") => Room::Web,
+        Some("monitor") => Room::Monitor,
+        Some("alert") => Room::Alert,
         Some("handler") => panic!("a test asked a handler to panic"),
         _ => return Err(ApiError::NoSuchPath),
     };

@@ -32,8 +32,8 @@ pub async fn infer(
     pool: web::Data<Pool>,
 ) -> Result<HttpResponse, ApiError> {
     let board = board.into_inner();
-    let record = Record::begin(&board);
-    let answer = answer(&request, payload, &board, &pool.into_inner(), &record).await;
+    let mut record = Record::begin(&board, "infer");
+    let answer = answer(&request, payload, &board, &pool.into_inner(), &mut record).await;
     record.end(match &answer {
         Ok(_) => Outcome::Ok,
         Err(error) => note(&board, error),
@@ -46,11 +46,12 @@ async fn answer(
     payload: web::Payload,
     board: &Arc<Board>,
     pool: &Arc<Pool>,
-    record: &Record,
+    record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
     check_name(board, request)?;
     let model = served(board)?;
     let body = body::read(board, pool, request.headers(), payload).await?;
+    record.entry.body_bytes = body.bytes.len() as u64;
     let limits = ProtocolLimits { max_tensor_bytes: board.config.server.max_body_bytes };
     let read = Instant::now();
     let InferRequest { id, timeout_us, inputs, outputs: plans } = parse(body, &model, limits).await?;
@@ -58,6 +59,7 @@ async fn answer(
     let deadline = deadline(record.begun, timeout_us, &board.config);
     let (entries, input) = (entries(&model.spec, &inputs), read.elapsed());
     let (outputs, reply) = ask(board, inputs, names, record.begun, deadline).await?;
+    record.reply(&reply);
     let answered = Instant::now();
     let heavy = plans.iter().any(|plan| plan.form != OutputForm::Binary)
         && outputs.iter().map(json_weight).sum::<usize>() > HEAVY_JSON;

@@ -11,6 +11,7 @@
 //! | `ask` | a job to the model room and its answer, or the end of it |
 //! | `infer`, `frames` | the protocol's inference, and pictures |
 //! | `health`, `models`, `repository` | what is asked without a job |
+//! | `status` | the daemon and its box: status, samples, alerts, the last requests |
 //! | `error` | the one map from what went wrong to what the client reads |
 
 mod ask;
@@ -28,6 +29,7 @@ pub mod protocol;
 mod record;
 mod repository;
 mod server;
+mod status;
 mod unread;
 mod wrap;
 

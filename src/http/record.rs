@@ -1,9 +1,11 @@
 //! What the metrics learn of a request: always something, whichever way it ends.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::actors::board::Board;
+use crate::actors::monitor::Taken;
+use crate::core::recorder::Entry;
 use crate::core::tensor::{ModelSpec, Tensor, TensorSpec};
 use crate::engine::job::Reply;
 use crate::metrics::{Outcome, seconds};
@@ -13,13 +15,22 @@ pub struct Record {
     board: Arc<Board>,
     /// When the head was read.
     pub begun: Instant,
+    /// What the flight recorder will hold of it.
+    pub entry: Entry,
     done: bool,
 }
 
 impl Record {
     /// A request whose head was just read.
-    pub fn begin(board: &Arc<Board>) -> Record {
-        Record { board: Arc::clone(board), begun: Instant::now(), done: false }
+    pub fn begin(board: &Arc<Board>, kind: &'static str) -> Record {
+        let entry = Entry { kind, ..Entry::default() };
+        Record { board: Arc::clone(board), begun: Instant::now(), entry, done: false }
+    }
+
+    /// Notes the two times that a reply carries.
+    pub fn reply(&mut self, reply: &Reply) {
+        self.entry.queue_us = microseconds(reply.queue);
+        self.entry.inference_us = microseconds(reply.inference);
     }
 
     /// The request has ended.
@@ -34,6 +45,13 @@ impl Record {
         metrics.request_duration.observe(seconds(took));
         metrics.requests.with_label_values(&[self.board.model_name.as_str(), outcome.name()]).inc();
         metrics.totals.add(outcome, took);
+        let entry = Entry {
+            ended_ms: Taken::milliseconds(SystemTime::now()),
+            outcome: outcome.name(),
+            total_us: microseconds(took),
+            ..self.entry
+        };
+        self.board.recorder().push(entry);
     }
 }
 
@@ -62,6 +80,11 @@ pub fn entries(spec: &ModelSpec, inputs: &[Tensor]) -> u64 {
 pub fn observe_reply(board: &Board, reply: &Reply) {
     board.metrics.queue_duration.observe(seconds(reply.queue));
     board.metrics.inference_duration.observe(seconds(reply.inference));
+}
+
+/// Whole microseconds.
+pub fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds for an answer.

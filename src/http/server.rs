@@ -12,7 +12,7 @@ use actix_web::{App, FromRequest, Handler, HttpResponse, HttpServer, Resource, R
 use super::body::Pool;
 use super::connections::Connections;
 use super::error::ApiError;
-use super::{compress, frames, health, infer, models, repository, wrap};
+use super::{compress, frames, health, infer, models, repository, status, wrap};
 use crate::actors::board::Board;
 
 /// The longest that a client may go on sending a body that was refused: it reads the answer only afterwards.
@@ -80,6 +80,10 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(get("/readyz", health::ready))
         .service(get("/metrics", health::metrics).wrap(from_fn(compress::compress)))
         .service(post("/api/v1/frames", frames::frames).wrap(from_fn(compress::compress)))
+        .service(get("/api/v1/monitoring/status", status::status))
+        .service(get("/api/v1/alerts", status::alerts))
+        .service(get("/api/v1/history", status::history))
+        .service(get("/api/v1/recorder", status::recorder))
         .service(get("/v2/models/stats", models::statistics));
     for base in ["/v2/models/{name}", "/v2/models/{name}/versions/{version}"] {
         app.service(get(base, models::metadata))

@@ -31,5 +31,6 @@ mod serving;
 mod stopping;
 #[allow(dead_code)]
 mod under_way;
+mod watching;
 #[allow(dead_code)]
 mod wire;

@@ -8,8 +8,10 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::{CanaryChanged, ChildDown, EngineBegan, ModelChanged};
+use crate::actors::alert::Alerts;
 use crate::actors::board::{Board, Door, Published};
 use crate::actors::model::{Model, ReviveEngine, ServedModel};
+use crate::actors::monitor::Monitor;
 use crate::actors::obituary::Obituary;
 use crate::actors::web::{Publish, Servers, SetDoor, Web};
 use crate::core::restart::{Restart, RestartHistory, RestartPolicy};
@@ -42,6 +44,10 @@ pub struct Factories {
     pub model: Box<dyn Fn(Obituary, Addr<Supervisor>) -> Addr<Model>>,
     /// Builds the web room.
     pub web: Box<dyn Fn(Obituary) -> Addr<Web>>,
+    /// Builds the alert room.
+    pub alert: Box<dyn Fn(Obituary, Addr<Supervisor>) -> Addr<Alerts>>,
+    /// Builds the monitor room, on an arbiter of its own.
+    pub monitor: Box<dyn Fn(Obituary, Addr<Supervisor>) -> Addr<Monitor>>,
 }
 
 /// What the supervisor does not build.
@@ -65,13 +71,15 @@ pub struct Supervisor {
     factories: Factories,
     policy: RestartPolicy,
     histories: HashMap<Room, RestartHistory>,
-    published: Published,
+    pub(super) published: Published,
     dead_threads: BTreeSet<usize>,
     warnings: HashMap<&'static str, Throttle>,
     /// Whether the log's last word is that the daemon is not ready.
     said_not_ready: bool,
     pub(super) model: Option<Addr<Model>>,
-    web: Option<Addr<Web>>,
+    pub(super) web: Option<Addr<Web>>,
+    pub(super) alert: Option<Addr<Alerts>>,
+    pub(super) monitor: Option<Addr<Monitor>>,
 }
 
 impl Supervisor {
@@ -99,6 +107,8 @@ impl Supervisor {
             said_not_ready: true,
             model: None,
             web: None,
+            alert: None,
+            monitor: None,
         }
     }
 
@@ -107,8 +117,11 @@ impl Supervisor {
         match room {
             Room::Web => self.web = Some((self.factories.web)(obituary)),
             Room::Model => self.model = Some((self.factories.model)(obituary, context.address())),
+            Room::Alert => self.alert = Some((self.factories.alert)(obituary, context.address())),
+            Room::Monitor => self.monitor = Some((self.factories.monitor)(obituary, context.address())),
             Room::Engine | Room::Supervisor => return,
         }
+        self.introduce();
         self.set_down(room, false);
         self.announce();
     }
@@ -212,6 +225,8 @@ impl Actor for Supervisor {
     fn started(&mut self, context: &mut Self::Context) {
         self.build(Room::Web, context);
         self.build(Room::Model, context);
+        self.build(Room::Alert, context);
+        self.build(Room::Monitor, context);
     }
 }
 
@@ -232,6 +247,8 @@ impl Handler<ChildDown> for Supervisor {
         match room {
             Room::Model => self.model = None,
             Room::Web => self.web = None,
+            Room::Alert => self.alert = None,
+            Room::Monitor => self.monitor = None,
             Room::Engine => drop(self.dead_threads.insert(thread)),
             Room::Supervisor => {}
         }
@@ -358,6 +375,8 @@ impl Handler<super::PanicIn> for Supervisor {
             Room::Supervisor => panic!("a test asked the supervisor to panic"),
             Room::Web => self.web.iter().for_each(|web| web.do_send(crate::actors::web::PanicNow)),
             Room::Model => self.model.iter().for_each(|model| model.do_send(crate::actors::model::PanicNow)),
+            Room::Monitor => self.monitor.iter().for_each(|room| room.do_send(crate::actors::monitor::PanicNow)),
+            Room::Alert => self.alert.iter().for_each(|room| room.do_send(crate::actors::alert::PanicNow)),
             Room::Engine => drop(self.threads.send(crate::engine::threads::Work::Panic)),
         }
     }

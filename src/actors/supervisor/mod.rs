@@ -6,6 +6,8 @@
 //! | [`EngineBegan`] | engine thread | – | it takes work now |
 //! | [`ModelChanged`] | model | when every handler knows | the model is loading, ready, failed or unloaded |
 //! | [`CanaryChanged`] | model | – | the canary's word has changed |
+//! | [`AlertChanged`] | alert | – | something fires or is over |
+//! | [`SampleTaken`](super::monitor::SampleTaken) | monitor | – | a tick is over |
 //! | [`Stop`] | signals | – | leave, in order |
 
 mod actor;
@@ -13,11 +15,13 @@ mod stop;
 #[cfg(test)]
 #[cfg(feature = "test-hooks")]
 mod tests;
+mod watch;
 
 use std::sync::Arc;
 
 use actix::Message;
 
+use super::alert::AlertsView;
 use super::model::ServedModel;
 use crate::core::status::{CanaryState, Room};
 use crate::engine::LoadError;
@@ -63,6 +67,11 @@ pub enum ModelChanged {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct CanaryChanged(pub CanaryState);
+
+/// Something fires or is over.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct AlertChanged(pub Arc<AlertsView>);
 
 /// Leave, in order.
 #[derive(Debug, Message)]

@@ -13,9 +13,11 @@ use tokio::time::Instant;
 
 use super::actor::{EXIT_SOFTWARE, Factories, Ground, Supervisor};
 use super::*;
+use crate::actors::alert::Alerts;
 use crate::actors::board::Board;
 use crate::actors::model::load::Loader;
 use crate::actors::model::{Load, Model, ModelParts, Shelf, Unload};
+use crate::actors::monitor::{Monitor, MonitorParts};
 use crate::actors::web::{ServerFactory, Servers, Web};
 use crate::config::Config;
 use crate::core::status::ModelState;
@@ -78,6 +80,7 @@ impl House {
         let built = Arc::<Mutex<Vec<Instant>>>::default();
         let servers = Arc::<Servers>::default();
         let (model_built, web_board, web_servers) = (Arc::clone(&built), Arc::clone(&board), Arc::clone(&servers));
+        let (alert_board, monitor_board) = (Arc::clone(&board), Arc::clone(&board));
         let listener = Arc::new(listener);
         let factories = Factories {
             model: Box::new(move |obituary, supervisor| {
@@ -90,6 +93,14 @@ impl House {
                 });
                 Web::new(Arc::clone(&web_board), Arc::clone(&listener), server, Arc::clone(&web_servers), obituary)
                     .start()
+            }),
+            alert: Box::new(move |obituary, supervisor| {
+                let (config, metrics) = (Arc::clone(&alert_board.config), Arc::clone(&alert_board.metrics));
+                Alerts::new(config, metrics, alert_board.started, supervisor.recipient(), obituary).start()
+            }),
+            monitor: Box::new(move |obituary, supervisor| {
+                let parts = MonitorParts { board: Arc::clone(&monitor_board), probes: Arc::new(Vec::new) };
+                Monitor::new(parts, supervisor.recipient(), obituary).start()
             }),
         };
         let (leave, left) = oneshot::channel();

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use actix_web::dev::Server;
 use tokio::sync::oneshot;
 
-use super::{Publish, ServerEnded, Servers, SetDoor};
+use super::{KeepSample, Publish, ServerEnded, Servers, SetDoor};
 use crate::actors::board::Board;
 use crate::actors::obituary::Obituary;
 
@@ -78,6 +78,14 @@ impl Handler<Publish> for Web {
 
     fn handle(&mut self, publish: Publish, _: &mut Self::Context) {
         self.board.publish(publish.0);
+    }
+}
+
+impl Handler<KeepSample> for Web {
+    type Result = ();
+
+    fn handle(&mut self, keep: KeepSample, _: &mut Self::Context) {
+        self.board.keep(keep.0);
     }
 }
 

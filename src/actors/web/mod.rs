@@ -5,6 +5,7 @@
 //! | [`Publish`] | supervisor | – | the snapshot has changed |
 //! | [`SetDoor`] | supervisor | – | where jobs go now |
 //! | [`ServerEnded`] | the server's task | – | the server is gone, and nobody asked it to go |
+//! | [`KeepSample`] | supervisor | – | a tick is over |
 
 mod actor;
 mod servers;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use actix::Message;
 
 use super::board::{Door, Published};
+use super::monitor::Taken;
 
 pub use actor::{ServerFactory, Web};
 pub use servers::Servers;
@@ -22,6 +24,11 @@ pub use servers::Servers;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Publish(pub Arc<Published>);
+
+/// A tick is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct KeepSample(pub Arc<Taken>);
 
 /// Where jobs go now.
 #[derive(Message)]

@@ -118,6 +118,10 @@ impl Machine {
     /// Takes one value of one instance, or that there is none now, and says what follows.
     pub fn observe(&mut self, key: &Key, value: Option<f64>, now: Moment) -> Option<Change> {
         let rule = *self.rules.get(&key.rule).filter(|rule| rule.enabled)?;
+        self.observe_by(&rule, key, value, now)
+    }
+
+    fn observe_by(&mut self, rule: &Rule, key: &Key, value: Option<f64>, now: Moment) -> Option<Change> {
         if now.monotonic.saturating_duration_since(self.started) < rule.grace {
             return None;
         }
@@ -132,9 +136,25 @@ impl Machine {
                 (watch.breaches, watch.goods) = (0, 0);
             }
         }
-        watch.last_sample = Some(now.monotonic);
-        watch.count(&rule, value);
-        watch.decide(key, &rule, &pace, value, now)
+        if value.is_some() || rule.missing != Missing::Ignore {
+            watch.last_sample = Some(now.monotonic);
+        }
+        watch.count(rule, value);
+        watch.decide(key, rule, &pace, value, now)
+    }
+
+    /// Takes that an instance has gone: a mount, a sensor. Unless missing data means trouble, that is well, and once it was
+    /// well for long enough the instance is forgotten.
+    pub fn gone(&mut self, key: &Key, now: Moment) -> Option<Change> {
+        let rule = *self.rules.get(&key.rule).filter(|rule| rule.enabled)?;
+        if rule.missing == Missing::Breach {
+            return self.observe(key, None, now);
+        }
+        let change = self.observe_by(&Rule { missing: Missing::Clear, ..rule }, key, None, now);
+        if self.watches.get(key).is_some_and(|watch| watch.firing.is_none() && watch.goods >= rule.clear_consecutive) {
+            self.watches.remove(key);
+        }
+        change
     }
 
     /// Instances of `rule` that are watched and not among `seen`: a mount that has gone, a sensor that was unplugged.

@@ -155,6 +155,20 @@ fn an_instance_that_is_gone_is_told() {
     assert!(memory.machine.unseen(RuleName::Cpu, &[]).is_empty());
 }
 
+#[test]
+fn an_instance_that_is_gone_for_good_resolves_and_is_forgotten() {
+    let mut memory = Box_::with(Rule { consecutive: 1, ..rule() });
+    assert_eq!(memory.at(91.0), "fired");
+    let mut gone = || {
+        memory.seconds += 10;
+        let now = memory.moment();
+        memory.machine.gone(&key(), now)
+    };
+    assert_eq!(gone(), None);
+    assert!(matches!(gone(), Some(Change::Resolved(_))));
+    assert!(memory.machine.unseen(RuleName::Memory, &[]).is_empty());
+}
+
 proptest! {
     #[test]
     fn it_never_fires_on_fewer_and_never_twice_without_resolving(
@@ -163,9 +177,14 @@ proptest! {
         clear_consecutive in 1u32..6,
     ) {
         let mut memory = Box_::with(Rule { consecutive, clear_consecutive, ..rule() });
-        let (mut row, mut good_row, mut firing) = (0, 0, false);
+        let (mut row, mut good_row, mut firing, mut missing) = (0, 0, false, 0);
         for value in values {
+            missing += 1;
             if let Some(value) = value {
+                if missing > 3 {
+                    (row, good_row) = (0, 0);
+                }
+                missing = 0;
                 row = if value > 85.0 { row + 1 } else { 0 };
                 good_row = if value < 80.0 { good_row + 1 } else { 0 };
             }

@@ -1,0 +1,229 @@
+//! Given a box in trouble, the daemon says so once, says so clearly, and says when it is over.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Daemon, PATIENCE, Setup};
+
+/// A box whose `/proc` is a folder of the test's own.
+struct FakeBox(tempfile::TempDir);
+
+impl FakeBox {
+    fn new() -> FakeBox {
+        let fake = FakeBox(tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(fake.0.path().join("proc/self")).unwrap();
+        std::fs::create_dir_all(fake.0.path().join("sys")).unwrap();
+        fake.write("proc/stat", "cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 100 0 100 800 0 0 0 0 0 0\n");
+        fake.write("proc/loadavg", "0.10 0.20 0.30 1/100 1\n");
+        fake.memory(50);
+        fake
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        // Whole or not at all: the daemon reads at any moment.
+        let path = self.0.path().join(path);
+        let next = path.with_extension("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, path).unwrap();
+    }
+
+    fn memory(&self, used_percent: u64) {
+        let available = (100 - used_percent) * 10_000;
+        self.write(
+            "proc/meminfo",
+            &format!("MemTotal: 1000000 kB\nMemFree: {available} kB\nMemAvailable: {available} kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"),
+        );
+    }
+
+    fn setup(&self) -> Setup {
+        Setup::digits()
+            .env("EDGE_TEST_ROOT", self.0.path().to_str().unwrap())
+            .set("monitor.interval_seconds", 0.1)
+            .set("monitor.probe_timeout_seconds", 0.05)
+            // The build machine's own load must not speak here.
+            .set("alerts.rules.cpu.enabled", false)
+            .set("alerts.rules.latency.enabled", false)
+            .set("alerts.rules.restarts.enabled", false)
+            .set("alerts.rules.not_ready.enabled", false)
+    }
+}
+
+fn status(daemon: &Daemon) -> Value {
+    daemon.get("/api/v1/monitoring/status").json()
+}
+
+/// Waits until `count` more samples have been taken.
+fn samples(daemon: &Daemon, count: u64) {
+    let number = |daemon: &Daemon| {
+        daemon.get("/api/v1/history").json()["samples"]
+            .as_array()
+            .unwrap()
+            .last()
+            .map_or(0, |s| s["number"].as_u64().unwrap())
+    };
+    let goal = number(daemon) + count;
+    daemon.wait_until("more samples", |daemon| number(daemon) >= goal);
+}
+
+#[test]
+fn a_box_at_91_percent_memory_for_three_samples_fires_once_and_clears_once_even_at_log_level_error() {
+    let fake = FakeBox::new();
+    let daemon = fake.setup().set("log.level", "error,edge_service::daemon=info").start();
+    samples(&daemon, 3);
+    assert_eq!(daemon.get("/api/v1/alerts").json()["firing"], serde_json::json!([]));
+    fake.memory(91);
+    let fired = daemon.log.wait("alert");
+    samples(&daemon, 10);
+    assert_eq!(daemon.metric("alert_active{alert=\"memory\",severity=\"warning\"}"), 1.0);
+    fake.memory(50);
+    let lines = daemon.log.wait_for("alert", 2);
+    samples(&daemon, 10);
+    assert_eq!(daemon.log.of("alert").len(), 2, "{:#?}", daemon.log.of("alert"));
+
+    assert_eq!(
+        (&fired["alert"], &fired["state"], &fired["severity"]),
+        (&"memory".into(), &"firing".into(), &"warning".into())
+    );
+    assert_eq!((fired["value"].as_f64(), fired["threshold"].as_f64()), (Some(91.0), Some(85.0)));
+    assert_eq!((&fired["unit"], fired["consecutive"].as_u64()), (&"percent".into(), Some(3)));
+    assert!(fired["since"].as_str().unwrap().ends_with('Z') && !fired["host"].as_str().unwrap().is_empty());
+    assert!(fired["message"].as_str().unwrap().contains("91.0 %"), "{fired}");
+    assert_eq!(lines[1]["state"], "resolved");
+    assert_eq!(lines[1]["since"], fired["since"]);
+
+    let alerts = daemon.get("/api/v1/alerts").json();
+    let states: Vec<&str> =
+        alerts["changes"].as_array().unwrap().iter().map(|c| c["state"].as_str().unwrap()).collect();
+    assert_eq!((states, &alerts["firing"]), (vec!["firing", "resolved"], &serde_json::json!([])));
+    assert_eq!(daemon.metric("alert_active{alert=\"memory\",severity=\"warning\"}"), 0.0);
+    assert_eq!(daemon.metric("alert_transitions_total{alert=\"memory\",state=\"firing\"}"), 1.0);
+    assert_eq!(daemon.metric("alert_transitions_total{alert=\"memory\",state=\"resolved\"}"), 1.0);
+}
+
+#[test]
+fn the_status_has_what_an_operator_asks_for_and_says_how_old_it_is() {
+    let fake = FakeBox::new();
+    let daemon = fake.setup().ready();
+    samples(&daemon, 2);
+    let status = status(&daemon);
+    assert_eq!(status["monitoring_active"], true);
+    assert_eq!(status["monitor_interval"], 0.1);
+    assert_eq!(status["thresholds"]["memory"]["raise_above"], 85.0);
+    assert_eq!(status["gpu_available"], false);
+    assert_eq!(status["current_resources"]["memory"]["used_percent"], 50.0);
+    assert_eq!(status["model"]["name"], "digits");
+    assert_eq!(status["model"]["canary"]["asks"], "known answer");
+    assert_eq!(status["queue"]["limit"], 64);
+    assert_eq!(status["ready"], true);
+    assert!(status["snapshot"]["age_seconds"].as_f64().unwrap() < 30.0);
+    assert!(status["build"]["runtime"].as_str().unwrap().starts_with("1."));
+    let rooms: Vec<&str> = status["actors"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap()).collect();
+    assert_eq!(rooms, ["model", "engine", "web", "monitor", "alert"]);
+    let (code, table, _) = Setup::default().arg("--listen").arg(&daemon.address.to_string()).run("status");
+    assert_eq!(code, 0);
+    assert!(table.contains("memory     50.0 %") && table.contains("nothing firing"), "{table}");
+}
+
+#[test]
+fn a_probe_that_hangs_delays_no_other_and_no_tick() {
+    let fake = FakeBox::new();
+    let meminfo = fake.0.path().join("proc/meminfo");
+    std::fs::remove_file(&meminfo).unwrap();
+    make_pipe(&meminfo);
+    let daemon = fake.setup().ready();
+    samples(&daemon, 5);
+    assert_eq!(daemon.metric("probe_success{probe=\"memory\"}"), 0.0);
+    assert_eq!(daemon.metric("probe_success{probe=\"cpu\"}"), 1.0);
+    assert!(status(&daemon)["current_resources"]["memory"].is_null());
+    assert_eq!(daemon.log.of("probe_failed").len(), 1, "said once: {:#?}", daemon.log.of("probe_failed"));
+    // The reader that waits for the pipe must not keep the daemon from leaving.
+    drop(daemon);
+}
+
+/// A file on which reading waits for ever.
+fn make_pipe(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[test]
+fn monitor_and_alert_rooms_are_back_after_a_panic() {
+    let fake = FakeBox::new();
+    let daemon = fake.setup().ready();
+    for room in ["monitor", "alert"] {
+        assert_eq!(daemon.post(&format!("/test/panic/{room}"), &[]).status, 202);
+        let restarts = format!("actor_restarts_total{{actor=\"{room}\"}}");
+        daemon.wait_until("the room is back", |daemon| daemon.metric(&restarts) == 1.0);
+        daemon.wait_ready();
+        samples(&daemon, 3);
+    }
+    fake.memory(95);
+    assert_eq!(daemon.log.wait("alert")["alert"], "memory");
+}
+
+#[test]
+fn every_change_is_posted_to_the_webhook_and_one_that_fails_is_tried_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/api/v2/alerts", listener.local_addr().unwrap());
+    let (sender, posts) = mpsc::channel();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let body = read_post(&mut stream);
+            // The first try is refused.
+            let status = if number == 0 { "500 Internal Server Error" } else { "200 OK" };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            if number > 0 && sender.send(body).is_err() {
+                return;
+            }
+        }
+    });
+    let fake = FakeBox::new();
+    let daemon = fake.setup().set("alerts.webhook.url", url).ready();
+    fake.memory(91);
+    let fired: Value = serde_json::from_str(&posts.recv_timeout(PATIENCE).unwrap()).unwrap();
+    assert_eq!(fired[0]["labels"]["alertname"], "memory");
+    assert_eq!(fired[0]["labels"]["severity"], "warning");
+    assert!(fired[0]["startsAt"].is_string() && fired[0]["endsAt"].is_null());
+    fake.memory(50);
+    let resolved: Value = serde_json::from_str(&posts.recv_timeout(PATIENCE).unwrap()).unwrap();
+    assert!(resolved[0]["endsAt"].is_string());
+    daemon.wait_until("both are counted", |daemon| daemon.metric("webhook_posts_total{outcome=\"ok\"}") == 2.0);
+}
+
+fn read_post(stream: &mut std::net::TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length =
+                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0usize) {
+                return body.to_owned();
+            }
+        }
+        let count = stream.read(&mut piece).unwrap();
+        bytes.extend_from_slice(&piece[..count]);
+    }
+}
+
+#[test]
+fn the_recorder_tells_where_the_time_of_the_last_requests_went() {
+    let fake = FakeBox::new();
+    let daemon = fake.setup().ready();
+    let sample = std::fs::read(crate::harness::repository("models/digits/samples/7-03.png")).unwrap();
+    daemon.post("/api/v1/frames", &sample);
+    daemon.post("/api/v1/frames", b"no picture");
+    let recorder = daemon.get("/api/v1/recorder").json();
+    let requests = recorder["requests"].as_array().unwrap();
+    assert_eq!((&requests[0]["kind"], &requests[0]["outcome"]), (&"frame".into(), &"ok".into()));
+    assert_eq!(requests[0]["body_bytes"], sample.len());
+    assert!(requests[0]["inference_us"].as_u64().unwrap() > 0);
+    assert_eq!(requests[1]["outcome"], "invalid");
+}
