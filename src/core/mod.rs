@@ -6,3 +6,4 @@ pub mod restart;
 pub mod status;
 pub mod tensor;
 pub mod throttle;
+pub mod watchdog;

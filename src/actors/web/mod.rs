@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | [`Publish`] | supervisor | – | the snapshot has changed |
 //! | [`SetDoor`] | supervisor | – | where jobs go now |
+//! | [`Ping`] | supervisor | at once | does the room still answer? |
 //! | [`ServerEnded`] | the server's task | – | the server is gone, and nobody asked it to go |
 
 mod actor;
@@ -27,6 +28,11 @@ pub struct Publish(pub Arc<Published>);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SetDoor(pub Option<Door>);
+
+/// Does the room still answer?
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Ping;
 
 /// The server is gone, and nobody asked it to go.
 #[derive(Message)]
