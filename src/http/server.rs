@@ -63,6 +63,8 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
         .client_request_timeout(client_timeout)
         .client_disconnect_timeout(client_timeout.min(DISCONNECT_PATIENCE))
         .h1_allow_half_closed(false)
+        // An answer goes out in several writes: none waits for the client's delayed acknowledgement of the one before.
+        .tcp_nodelay(true)
         // The supervisor ends what takes too long; the workers let the last answers out.
         .shutdown_timeout(server.shutdown_timeout_seconds.ceil() as u64 + LAST_ANSWERS_SECONDS)
         .disable_signals()
