@@ -39,7 +39,7 @@ test: check fixtures ## all that a change must pass: lints, documentation, licen
 	@.venv/bin/python models/digits/check.py
 	@$(CARGO) test --locked $(TEST_FEATURES)
 
-test-system: build ## the release binary against the tools that operators use; installs Debian packages when root
+test-system: build fixtures ## the release binary against the tools that operators use; installs Debian packages when root
 	@scripts/fetch-runtime
 	@scripts/test-system
 

@@ -25,6 +25,7 @@ use crate::engine::{LoadError, Session, ort, runtime};
 use crate::http;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::probe::{self, ProbeOptions};
 use crate::signals;
 use crate::state::StateDirectory;
@@ -252,7 +253,13 @@ fn build(
     };
     let (leave, left) = oneshot::channel();
     actix_rt::spawn(end(left, Arc::clone(&threads), Arc::clone(&servers)));
-    let ground = Ground { board: Arc::clone(board), threads: Arc::clone(&threads), servers, leave };
+    let ground = Ground {
+        board: Arc::clone(board),
+        threads: Arc::clone(&threads),
+        servers,
+        leave,
+        notifier: Notifier::from_environment(),
+    };
     let supervisor = Supervisor::new(ground, factories).start();
     let _ = mailbox.set(supervisor.clone());
     #[cfg(feature = "test-hooks")]

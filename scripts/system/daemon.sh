@@ -5,7 +5,7 @@
 #   stop_daemon                        SIGTERM; fails unless it ends within its time with exit code 0
 #   fail TEXT                          says what is wrong, shows the end of the daemon's log, and ends the check
 
-daemon_pid=
+daemon_pid='' helper=''
 daemon_folder=$(mktemp -d)
 trap 'end_daemon' EXIT
 trap 'exit 130' INT
@@ -21,6 +21,8 @@ fail() {
 }
 
 end_daemon() {
+    trap '' INT TERM
+    [ -z "$helper" ] || kill "$helper" 2>/dev/null || :
     [ -z "$daemon_pid" ] || kill -KILL "$daemon_pid" 2>/dev/null || :
     rm -rf "$daemon_folder"
 }
@@ -49,6 +51,6 @@ stop_daemon() {
     status=0
     wait "$daemon_pid" || status=$?
     kill "$helper" 2>/dev/null || :
-    daemon_pid=
+    daemon_pid='' helper=''
     [ $status -eq 0 ] || fail "the daemon ended with exit code $status after SIGTERM, not 0"
 }

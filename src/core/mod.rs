@@ -10,3 +10,4 @@ pub mod sample;
 pub mod status;
 pub mod tensor;
 pub mod throttle;
+pub mod watchdog;

@@ -1,5 +1,7 @@
 //! Fault hooks for the project's own tests: not in a shipped binary.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::error::ApiError;
@@ -34,4 +36,11 @@ pub async fn answer(request: HttpRequest, hooks: web::Data<Hooks>) -> Result<Htt
 /// `GET /test/running`: the runs under way.
 pub async fn running(hooks: web::Data<Hooks>) -> HttpResponse {
     HttpResponse::Ok().body(hooks.running().to_string())
+}
+
+/// `POST /test/block/{ms}`: the thread of the rooms stands still for that time.
+pub async fn block(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let time = request.match_info().get("ms").and_then(|ms| ms.parse().ok()).ok_or(ApiError::NoSuchPath)?;
+    actix_rt::System::current().arbiter().spawn_fn(move || std::thread::sleep(Duration::from_millis(time)));
+    Ok(HttpResponse::Accepted().finish())
 }

@@ -41,6 +41,7 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
             .app_data(hooks.clone())
             .service(web::resource("/test/running").route(web::get().to(super::hooks::running)))
             .service(web::resource("/test/answer/{how}").route(web::post().to(super::hooks::answer)))
+            .service(web::resource("/test/block/{ms}").route(web::post().to(super::hooks::block)))
             .service(web::resource("/test/panic/{room}").route(web::post().to(super::hooks::panic)));
         app.configure(routes).default_service(web::to(no_such_path)).wrap(from_fn(wrap::wrap))
     });

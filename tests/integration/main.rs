@@ -14,6 +14,7 @@ mod frames;
 #[allow(dead_code)]
 mod harness;
 mod models;
+mod notify;
 mod pictures;
 mod protocol_answers;
 mod protocol_binary;

@@ -73,7 +73,8 @@ fn samples(daemon: &Daemon, count: u64) {
 #[test]
 fn a_box_at_91_percent_memory_for_three_samples_fires_once_and_clears_once_even_at_log_level_error() {
     let fake = FakeBox::new();
-    let daemon = fake.setup().set("log.level", "error,edge_service::daemon=info,edge_service::actors::supervisor=info").start();
+    let daemon =
+        fake.setup().set("log.level", "error,edge_service::daemon=info,edge_service::actors::supervisor=info").start();
     samples(&daemon, 3);
     assert_eq!(daemon.get("/api/v1/alerts").json()["firing"], serde_json::json!([]));
     fake.memory(91);

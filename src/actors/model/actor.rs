@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::canary::Rounds;
 use super::load::{self, Chosen, SessionLoader};
 use super::shelf::{Found, Shelf};
-use super::{Chose, Infer, Load, LoadFinished, ReviveEngine, ServedModel, StopModel, Told, Unload};
+use super::{Chose, Infer, Load, LoadFinished, Ping, Pong, ReviveEngine, ServedModel, StopModel, Told, Unload};
 use crate::actors::obituary::Obituary;
 use crate::actors::supervisor::{CanaryChanged, ModelChanged};
 use crate::config::Config;
@@ -285,6 +285,14 @@ impl Handler<LoadFinished> for Model {
 
     fn handle(&mut self, finished: LoadFinished, context: &mut Self::Context) {
         self.finished(finished, context);
+    }
+}
+
+impl Handler<Ping> for Model {
+    type Result = Pong;
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) -> Pong {
+        Pong { engine_silent: self.rounds.is_silent() }
     }
 }
 

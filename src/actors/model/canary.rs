@@ -28,7 +28,15 @@ pub(super) struct Rounds {
     flying: Option<Flying>,
     /// The last word; none from a room that has not asked yet.
     state: Option<CanaryState>,
+    silent: bool,
     ended: bool,
+}
+
+impl Rounds {
+    /// Whether the last canary got no answer in time.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
+    }
 }
 
 /// A canary that is not answered; it ends with whoever sent it.
@@ -59,6 +67,7 @@ impl Model {
     /// A model that was loaded anew is asked by its own answers.
     pub(super) fn restart_rounds(&mut self) {
         self.rounds.last_sent = Some(Instant::now());
+        self.rounds.silent = false;
         self.rounds.flying = None;
         self.set_canary_state(CanaryState::Well);
     }
@@ -79,6 +88,7 @@ impl Model {
             let limit = Duration::from_millis(self.config.model.canary_timeout_ms);
             if is_overdue(now, limit, *sent, last_run, self.threads.busy_until()) {
                 self.rounds.flying = None;
+                self.rounds.silent = true;
                 self.count("silent");
                 let reason = format!("no answer within {} ms", limit.as_millis());
                 self.set_canary_state(CanaryState::Failing { reason });
@@ -137,6 +147,7 @@ impl Model {
             (Baseline::KnownAnswer(known), Ok(outputs)) => compare(known, &outputs, self.config.model.canary_tolerance)
                 .map_err(|difference| format!("the answer differs from the one at warm-up: {difference}")),
         };
+        self.rounds.silent = false;
         self.count(if verdict.is_ok() { "ok" } else { "wrong" });
         self.set_canary_state(match verdict {
             Ok(()) => CanaryState::Well,

@@ -8,6 +8,7 @@
 //! | [`ReviveEngine`] | supervisor | whether it is started | start a dead engine thread again |
 //! | [`Chose`] | a thread of the room's own | – | the file of a load on request was looked at |
 //! | [`LoadFinished`] | engine thread, by the shelf | – | a load has ended |
+//! | [`Ping`] | supervisor | [`Pong`], at once | does the room still answer, and the engine? |
 //! | [`StopModel`] | supervisor | – | no more canaries and loads |
 
 mod actor;
@@ -18,7 +19,7 @@ mod shelf;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use actix::Message;
+use actix::{Message, MessageResponse};
 use tokio::sync::oneshot;
 
 use crate::core::canary::Baseline;
@@ -107,6 +108,18 @@ pub struct LoadFinished {
     pub result: Result<(), LoadError>,
     /// Whoever asked for it.
     pub reply: Option<oneshot::Sender<Told>>,
+}
+
+/// Does the room still answer, and the engine?
+#[derive(Message)]
+#[rtype(result = "Pong")]
+pub struct Ping;
+
+/// The room answers.
+#[derive(Debug, MessageResponse)]
+pub struct Pong {
+    /// Whether the canary got no answer in time.
+    pub engine_silent: bool,
 }
 
 /// No more canaries and loads: the daemon leaves.

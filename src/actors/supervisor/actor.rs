@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
+use super::manager::Manager;
 use super::{CanaryChanged, ChildDown, EngineBegan, ModelChanged};
 use crate::actors::alert::Alerts;
 use crate::actors::board::{Board, Door, Published};
@@ -19,6 +20,7 @@ use crate::core::status::{ModelState, Phase, Room, StatusSnapshot};
 use crate::core::throttle::Throttle;
 use crate::engine::LoadError;
 use crate::engine::threads::Threads;
+use crate::notify::Notifier;
 
 /// Exit code of a model file that cannot be used (`EX_DATAERR`).
 pub const EXIT_MODEL: i32 = 65;
@@ -60,6 +62,8 @@ pub struct Ground {
     pub servers: Arc<Servers>,
     /// Told the exit code; dropped without one, the supervisor has died.
     pub leave: oneshot::Sender<i32>,
+    /// The line to the service manager.
+    pub notifier: Notifier,
 }
 
 /// The root of the house.
@@ -76,6 +80,7 @@ pub struct Supervisor {
     warnings: HashMap<&'static str, Throttle>,
     /// Whether the log's last word is that the daemon is not ready.
     said_not_ready: bool,
+    pub(super) manager: Manager,
     pub(super) model: Option<Addr<Model>>,
     pub(super) web: Option<Addr<Web>>,
     pub(super) alert: Option<Addr<Alerts>>,
@@ -85,7 +90,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor of nothing yet; its rooms are built when it starts.
     pub fn new(ground: Ground, factories: Factories) -> Supervisor {
-        let Ground { board, threads, servers, leave } = ground;
+        let Ground { board, threads, servers, leave, notifier } = ground;
         let server = &board.config.server;
         let policy = RestartPolicy {
             budget: server.restart_budget,
@@ -105,6 +110,7 @@ impl Supervisor {
             dead_threads: BTreeSet::new(),
             warnings: HashMap::new(),
             said_not_ready: true,
+            manager: Manager::new(notifier),
             model: None,
             web: None,
             alert: None,
@@ -147,10 +153,11 @@ impl Supervisor {
         let before = self.published.status.readiness();
         change(&mut self.published.status);
         let after = self.published.status.readiness();
+        self.announce();
         if before != after {
+            self.manager.readiness(&after);
             self.say_readiness(after);
         }
-        self.announce();
     }
 
     /// Says what has changed, but the same trouble only once a while.
@@ -223,10 +230,12 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        self.manager.readiness(&self.published.status.readiness());
         self.build(Room::Web, context);
         self.build(Room::Model, context);
         self.build(Room::Alert, context);
         self.build(Room::Monitor, context);
+        self.watch_rooms(context);
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`Stop`] | signals | – | leave, in order |
 
 mod actor;
+mod manager;
 mod stop;
 #[cfg(test)]
 #[cfg(feature = "test-hooks")]

@@ -22,6 +22,7 @@ impl Handler<Stop> for Supervisor {
             return;
         }
         tracing::info!(event = "stopping", why = stop.why, "stopping: {}", stop.why);
+        self.manager.stopping();
         self.change(|status| status.phase = Phase::Stopping);
         let limit = Duration::from_secs_f64(self.board.config.server.shutdown_timeout_seconds);
         let (servers, model, threads) = (Arc::clone(&self.servers), self.model.clone(), Arc::clone(&self.threads));

@@ -104,8 +104,13 @@ impl House {
             }),
         };
         let (leave, left) = oneshot::channel();
-        let ground =
-            Ground { board: Arc::clone(&board), threads: Arc::clone(&threads), servers: Arc::clone(&servers), leave };
+        let ground = Ground {
+            board: Arc::clone(&board),
+            threads: Arc::clone(&threads),
+            servers: Arc::clone(&servers),
+            leave,
+            notifier: crate::notify::Notifier::default(),
+        };
         let supervisor = Supervisor::new(ground, factories).start();
         House { supervisor, board, threads, servers, built, left, _file: file }
     }

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use actix_web::dev::Server;
 use tokio::sync::oneshot;
 
-use super::{KeepSample, Publish, ServerEnded, Servers, SetDoor};
+use super::{KeepSample, Ping, Publish, ServerEnded, Servers, SetDoor};
 use crate::actors::board::Board;
 use crate::actors::obituary::Obituary;
 
@@ -95,6 +95,12 @@ impl Handler<SetDoor> for Web {
     fn handle(&mut self, door: SetDoor, _: &mut Self::Context) {
         self.board.set_door(door.0);
     }
+}
+
+impl Handler<Ping> for Web {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
 }
 
 #[cfg(feature = "test-hooks")]

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | [`Publish`] | supervisor | – | the snapshot has changed |
 //! | [`SetDoor`] | supervisor | – | where jobs go now |
+//! | [`Ping`] | supervisor | at once | does the room still answer? |
 //! | [`ServerEnded`] | the server's task | – | the server is gone, and nobody asked it to go |
 //! | [`KeepSample`] | supervisor | – | a tick is over |
 
@@ -34,6 +35,11 @@ pub struct KeepSample(pub Arc<Taken>);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SetDoor(pub Option<Door>);
+
+/// Does the room still answer?
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Ping;
 
 /// The server is gone, and nobody asked it to go.
 #[derive(Message)]
