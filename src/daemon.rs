@@ -14,9 +14,11 @@ use crate::actors::board::Board;
 use crate::actors::model::load::{Loader, SessionLoader};
 use crate::actors::model::{Model, ModelParts, Shelf};
 use crate::actors::monitor::{Monitor, MonitorParts};
-use crate::actors::supervisor::{ABORT_GRACE, ChildDown, EXIT_SOFTWARE, EngineBegan, Factories, Ground, Supervisor};
+use crate::actors::supervisor::{
+    ABORT_GRACE, ChildDown, EXIT_SOFTWARE, EngineBegan, Factories, Ground, ReadConfig, Supervisor,
+};
 use crate::actors::web::{Servers, Web};
-use crate::config::{Config, ModelConfig, model_name};
+use crate::config::{Access, Config, ModelConfig, model_name};
 use crate::core::status::Room;
 use crate::engine::cancel::Cancel;
 use crate::engine::ort::{LoadOptions, Runtime};
@@ -35,6 +37,9 @@ use crate::trial::Trials;
 pub const EXIT_RUNTIME: u8 = 69;
 /// Exit code of a port that cannot be listened on, or another refusal of the system (`EX_OSERR`).
 pub const EXIT_SYSTEM: u8 = 71;
+
+/// Requests for which the queue has room, whatever `model.queue_limit` is at the start: a reload may raise it so far.
+const LEAST_ROOM: usize = 4096;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -131,11 +136,21 @@ pub fn loader_without_trial(runtime: Runtime, config: &ModelConfig) -> SessionLo
     Arc::new(OrtLoader { runtime, options: load_options(config), trials: None })
 }
 
+/// Reads the settings again, from where they came at the start; all that is wrong with them else.
+pub type ReadSettings = Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>;
+
+/// What the rooms have of the world outside.
+struct Outside {
+    state: Arc<StateDirectory>,
+    read_config: ReadConfig,
+}
+
 /// Runs the daemon until it is told to stop, and gives its exit code.
 ///
 /// # Errors
 /// [`StartError`]: nothing was served.
-pub fn run(config: Config) -> Result<i32, StartError> {
+pub fn run(config: Config, read: ReadSettings) -> Result<i32, StartError> {
+    let access = Access::read(&config.server).map_err(StartError::System)?;
     let listener = TcpListener::bind(config.server.listen).map_err(|error| {
         StartError::System(format!("cannot listen on {}: {error}; see server.listen", config.server.listen))
     })?;
@@ -154,10 +169,17 @@ pub fn run(config: Config) -> Result<i32, StartError> {
     let config = Arc::new(config);
     let board =
         Board::new(Arc::clone(&config), address, name.clone(), runtime.version().to_owned(), Arc::clone(&metrics));
-    let loader = session_loader(runtime, &config.model, state);
+    board.set_access(access);
+    let loader = session_loader(runtime, &config.model, Arc::clone(&state));
+    let read_config: ReadConfig = Arc::new(move || {
+        let config = read()?;
+        let access = Access::read(&config.server).map_err(|error| vec![error])?;
+        Ok((config, access))
+    });
+    let outside = Outside { state, read_config };
 
     let system = System::new();
-    let built = system.block_on(async { build(&board, listener, name, loader) });
+    let built = system.block_on(async { build(&board, listener, name, loader, outside) });
     let (threads, arbiter) = built.map_err(|error| StartError::System(format!("the system refuses: {error}")))?;
     tracing::info!(event = "listening", address = %address, model = board.model_name, "listening on http://{address}");
     let code = system.run_with_code().map_err(|error| StartError::System(error.to_string()))?;
@@ -200,10 +222,11 @@ fn build(
     listener: TcpListener,
     name: String,
     loader: SessionLoader,
+    outside: Outside,
 ) -> std::io::Result<(Arc<Threads>, Arbiter)> {
     #[cfg(feature = "test-hooks")]
     crate::hooks::Hooks::answer_as_started();
-    let config = Arc::clone(&board.config);
+    let config = board.config();
     let mailbox: Arc<OnceLock<Addr<Supervisor>>> = Arc::default();
     let on_life: OnLife = Arc::new({
         let mailbox = Arc::clone(&mailbox);
@@ -215,7 +238,8 @@ fn build(
             }
         }
     });
-    let threads = Threads::start(config.model.sessions, config.model.queue_limit, on_life)?;
+    let room = config.model.queue_limit.max(LEAST_ROOM);
+    let threads = Threads::start(config.model.sessions, room, on_life)?;
     let parts = ModelParts {
         config: Arc::clone(&config),
         threads: Arc::clone(&threads),
@@ -242,8 +266,10 @@ fn build(
                 .start()
         }),
         alert: Box::new(move |obituary, supervisor| {
-            let (config, metrics) = (Arc::clone(&alert_board.config), Arc::clone(&alert_board.metrics));
-            Alerts::new(config, metrics, alert_board.started, supervisor.recipient(), obituary).start()
+            let (config, metrics) = (alert_board.config(), Arc::clone(&alert_board.metrics));
+            let started = alert_board.started;
+            Alerts::new(config, metrics, started, supervisor.clone().recipient(), supervisor.recipient(), obituary)
+                .start()
         }),
         // Probes block, so the room has a thread of its own.
         monitor: Box::new(move |obituary, supervisor| {
@@ -253,7 +279,10 @@ fn build(
     };
     let (leave, left) = oneshot::channel();
     actix_rt::spawn(end(left, Arc::clone(&threads), Arc::clone(&servers)));
+    let Outside { state, read_config } = outside;
     let ground = Ground {
+        state,
+        read_config,
         board: Arc::clone(board),
         threads: Arc::clone(&threads),
         servers,
@@ -264,6 +293,8 @@ fn build(
     let _ = mailbox.set(supervisor.clone());
     #[cfg(feature = "test-hooks")]
     crate::hooks::Hooks::install(supervisor.clone().recipient());
+    board.set_reload_door(supervisor.clone().recipient());
+    signals::watch_wishes(supervisor.clone().recipient(), supervisor.clone().recipient())?;
     signals::watch(supervisor.recipient())?;
     Ok((threads, arbiter))
 }

@@ -13,7 +13,7 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::core::alert::RuleName;
+use crate::core::alert::{Action, RuleName};
 use crate::core::observe::Service;
 use crate::core::sample::Sample;
 use crate::core::status::Room;
@@ -33,6 +33,8 @@ pub enum Outcome {
     Invalid,
     /// Not admitted.
     Refused,
+    /// Not admitted, because an alert has it so.
+    Shed,
     /// Its deadline passed.
     Expired,
     /// Its client left.
@@ -43,8 +45,15 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 6] =
-        [Outcome::Ok, Outcome::Invalid, Outcome::Refused, Outcome::Expired, Outcome::Gone, Outcome::Failed];
+    pub const ALL: [Outcome; 7] = [
+        Outcome::Ok,
+        Outcome::Invalid,
+        Outcome::Refused,
+        Outcome::Shed,
+        Outcome::Expired,
+        Outcome::Gone,
+        Outcome::Failed,
+    ];
 
     /// The label's value.
     pub fn name(self) -> &'static str {
@@ -52,6 +61,7 @@ impl Outcome {
             Outcome::Ok => "ok",
             Outcome::Invalid => "invalid",
             Outcome::Refused => "refused",
+            Outcome::Shed => "shed",
             Outcome::Expired => "expired",
             Outcome::Gone => "gone",
             Outcome::Failed => "failed",
@@ -68,11 +78,13 @@ pub enum Refusal {
     BodyMemory,
     /// No model can take it now.
     NotReady,
+    /// An alert has new requests refused.
+    Shed,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Refusal; 3] = [Refusal::QueueFull, Refusal::BodyMemory, Refusal::NotReady];
+    pub const ALL: [Refusal; 4] = [Refusal::QueueFull, Refusal::BodyMemory, Refusal::NotReady, Refusal::Shed];
 
     /// The label's value.
     pub fn name(self) -> &'static str {
@@ -80,6 +92,7 @@ impl Refusal {
             Refusal::QueueFull => "queue_full",
             Refusal::BodyMemory => "body_memory",
             Refusal::NotReady => "not_ready",
+            Refusal::Shed => "shed",
         }
     }
 }
@@ -212,6 +225,8 @@ pub struct Metrics {
     pub alert_active: IntGaugeVec,
     /// Changes of alerts.
     pub alert_transitions: IntCounterVec,
+    /// Steps of the ladder that were taken.
+    pub alert_actions: IntCounterVec,
     /// Posts of alerts, by outcome.
     pub webhook_posts: IntCounterVec,
     watched: watch::BoxMetrics,
@@ -293,6 +308,12 @@ impl Metrics {
                 "Changes of alerts.",
                 &["alert", "state"],
             )?,
+            alert_actions: counters(
+                &registry,
+                "alert_actions_total",
+                "Steps of the ladder from alert to action.",
+                &["alert", "action"],
+            )?,
             webhook_posts: counters(&registry, "webhook_posts_total", "Posts of alerts.", &["outcome"])?,
             watched: watch::BoxMetrics::new(&registry)?,
             registry,
@@ -320,6 +341,9 @@ impl Metrics {
         for rule in RuleName::ALL {
             for state in ["firing", "resolved"] {
                 self.alert_transitions.with_label_values(&[rule.name(), state]);
+            }
+            for action in Action::ALL {
+                self.alert_actions.with_label_values(&[rule.name(), action.name()]);
             }
         }
         for outcome in ["ok", "failed", "dropped"] {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use actix::Recipient;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::actors::supervisor::Stop;
+use crate::actors::supervisor::{EXIT_OK, Record, Reload, Stop};
 
 /// Exit code when a second signal does not wait for the stop that the first began (128 + SIGINT).
 const EXIT_IMPATIENT: i32 = 130;
@@ -34,7 +34,25 @@ pub fn watch(supervisor: Recipient<Stop>) -> std::io::Result<()> {
                 unsafe { libc::_exit(EXIT_IMPATIENT) }
             }
             asked.get_or_insert_with(Instant::now);
-            supervisor.do_send(Stop { why });
+            supervisor.do_send(Stop { why, code: EXIT_OK });
+        }
+    });
+    Ok(())
+}
+
+/// Turns SIGHUP into [`Reload`] and SIGUSR1 into [`Record`].
+///
+/// # Errors
+/// The system refuses the handlers.
+pub fn watch_wishes(reload: Recipient<Reload>, record: Recipient<Record>) -> std::io::Result<()> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut user = signal(SignalKind::user_defined1())?;
+    actix_rt::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = hang_up.recv() => reload.do_send(Reload { why: "SIGHUP" }),
+                _ = user.recv() => record.do_send(Record),
+            }
         }
     });
     Ok(())

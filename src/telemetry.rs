@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -18,18 +19,53 @@ use crate::config::{LogConfig, LogFormat};
 /// # Errors
 /// One line: the level cannot be read, or a log was started before.
 pub fn start(config: &LogConfig) -> Result<(), String> {
-    // What libraries do between their warnings is their own business; an alert passes at every level.
-    let directives = format!("ort=warn,actix_server=warn,{},alert=info", config.level);
-    let filter = EnvFilter::try_new(&directives).map_err(|error| format!("log.level: {error}"))?;
+    let filter = filter(&config.level)?;
     let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);
-    match config.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).event_format(Plain).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
-    }
-    .map_err(|error| error.to_string())?;
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_span_events(FmtSpan::NONE).with_env_filter(filter);
+    // The handle's type tells the form of the lines, so each form keeps it in a closure.
+    let started = match config.format {
+        LogFormat::Text => {
+            let builder =
+                builder.with_ansi(std::io::stderr().is_terminal()).event_format(Plain).with_filter_reloading();
+            let handle = builder.reload_handle();
+            keep(move |filter| handle.reload(filter).map_err(|error| error.to_string()));
+            builder.try_init()
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            keep(move |filter| handle.reload(filter).map_err(|error| error.to_string()));
+            builder.try_init()
+        }
+    };
+    started.map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+fn keep(set: impl Fn(EnvFilter) -> Result<(), String> + Send + Sync + 'static) {
+    // A log is started once a process; a second start fails by itself.
+    let _ = SET_FILTER.set(Box::new(set));
+}
+
+/// What libraries do between their warnings is their own business; an alert passes at every level.
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let directives = format!("ort=warn,actix_server=warn,{level},alert=info");
+    EnvFilter::try_new(&directives).map_err(|error| format!("log.level: {error}"))
+}
+
+/// Puts another `log.level` in force.
+///
+/// # Errors
+/// One line: the level cannot be read.
+pub fn set_level(level: &str) -> Result<(), String> {
+    let filter = filter(level)?;
+    SET_FILTER.get().map_or(Ok(()), |set| set(filter))
 }
 
 /// Warnings and errors only, as text: for commands that answer on standard output.

@@ -2,24 +2,23 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use actix::Recipient;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use serde::Serialize;
 
 use super::alert::AlertsView;
 use super::model::{Infer, Load, ServedModel, Unload};
 use super::monitor::Taken;
-use crate::config::Config;
+use super::supervisor::Reload;
+use crate::config::{Access, Config};
 use crate::core::admission::Gate;
-use crate::core::recorder::Recorder;
+use crate::core::recorder::{Entry, Recorder};
 use crate::core::status::StatusSnapshot;
 use crate::core::throttle::Throttle;
 use crate::metrics::Metrics;
-
-/// Requests that the flight recorder holds.
-const RECORDED: usize = 1000;
 
 /// The state of the daemon as it was last handed to the web room.
 #[derive(Clone, Default)]
@@ -56,18 +55,29 @@ impl Repeated {
     }
 }
 
+/// What the flight recorder holds, for whoever asks why the last requests took so long.
+#[derive(Serialize)]
+pub struct Recording {
+    /// The last requests, oldest first.
+    pub requests: Vec<Entry>,
+    /// The box at each tick, oldest first.
+    pub samples: Vec<Arc<Taken>>,
+}
+
 /// The board in the hall: written by the web room, read by every handler.
 pub struct Board {
     published: ArcSwap<Published>,
     door: ArcSwapOption<Door>,
     history: Mutex<VecDeque<Arc<Taken>>>,
     recorder: Mutex<Recorder>,
+    config: ArcSwap<Config>,
+    reload_door: OnceLock<Recipient<Reload>>,
+    access: ArcSwap<Access>,
+    shedding: ArcSwapOption<String>,
     /// Places in the queue.
     pub queue: Arc<Gate>,
     /// Bytes of request bodies.
     pub body_memory: Arc<Gate>,
-    /// The configuration in force.
-    pub config: Arc<Config>,
     /// Where the daemon listens.
     pub address: SocketAddr,
     /// The name that the model is served under.
@@ -97,7 +107,10 @@ impl Board {
             published: ArcSwap::from_pointee(Published::default()),
             door: ArcSwapOption::empty(),
             history: Mutex::default(),
-            recorder: Mutex::new(Recorder::new(RECORDED)),
+            recorder: Mutex::new(Recorder::new(config.recorder.entries)),
+            reload_door: OnceLock::new(),
+            access: ArcSwap::from_pointee(Access::default()),
+            shedding: ArcSwapOption::empty(),
             queue: Gate::new(config.model.queue_limit),
             body_memory: Gate::new(config.server.max_body_memory_bytes),
             refusals: Repeated {
@@ -107,11 +120,60 @@ impl Board {
             address,
             model_name,
             runtime_version,
-            config,
+            config: ArcSwap::new(config),
             metrics,
             started: Instant::now(),
             started_at: SystemTime::now(),
         })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Puts another configuration in force, and its limits with it.
+    pub fn set_config(&self, config: Arc<Config>) {
+        self.queue.set_limit(config.model.queue_limit);
+        self.body_memory.set_limit(config.server.max_body_memory_bytes);
+        self.recorder().set_limit(config.recorder.entries);
+        self.config.store(config);
+    }
+
+    /// Who may make admin calls.
+    pub fn access(&self) -> Arc<Access> {
+        self.access.load_full()
+    }
+
+    /// Says who may make admin calls from now on.
+    pub fn set_access(&self, access: Access) {
+        self.access.store(Arc::new(access));
+    }
+
+    /// Where reloads are asked for, once the supervisor is there.
+    pub fn reload_door(&self) -> Option<&Recipient<Reload>> {
+        self.reload_door.get()
+    }
+
+    /// Names the supervisor's door, once.
+    pub fn set_reload_door(&self, door: Recipient<Reload>) {
+        let _ = self.reload_door.set(door);
+    }
+
+    /// Why new requests are refused, while an alert has it so.
+    pub fn shedding(&self) -> Option<Arc<String>> {
+        self.shedding.load_full()
+    }
+
+    /// Has new requests refused, or taken again.
+    pub fn shed(&self, why: Option<String>) {
+        self.shedding.store(why.map(Arc::new));
+    }
+
+    /// The last requests with the box's samples around them.
+    pub fn recording(&self) -> Recording {
+        let requests = self.recorder().entries();
+        Recording { requests, samples: self.history(0) }
     }
 
     /// The last snapshot.
@@ -127,7 +189,7 @@ impl Board {
 
     /// Keeps a sample, and forgets those that are too old.
     pub fn keep(&self, taken: Arc<Taken>) {
-        let kept = Duration::from_secs_f64(self.config.monitor.history_seconds);
+        let kept = Duration::from_secs_f64(self.config().monitor.history_seconds);
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         while history.front().is_some_and(|first| taken.at.saturating_duration_since(first.at) > kept) {
             history.pop_front();

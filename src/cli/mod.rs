@@ -74,7 +74,7 @@ fn version() -> &'static str {
 pub fn main() -> ExitCode {
     let Cli { command, settings } = Cli::parse();
     match command.unwrap_or(Command::Run) {
-        Command::Run => with_settings(settings, run::run),
+        Command::Run => with_settings(settings.clone(), |loaded| run::run(loaded, settings)),
         Command::Check => check::check(&settings.survey()),
         Command::Health => with_settings(settings, |loaded| health::health(&loaded.config)),
         Command::Status(args) => with_settings(settings, |loaded| status::status(&loaded.config, &args)),

@@ -27,6 +27,7 @@ pub fn check(config: &Config) -> Vec<ConfigProblem> {
     model(&config.model, &mut found);
     log(&config.log, &mut found);
     check_watch::monitor(&config.monitor, &mut found);
+    check_watch::recorder(&config.recorder, &mut found);
     check_watch::alerts(&config.alerts, &mut found);
     found.0
 }
@@ -74,6 +75,7 @@ fn server(server: &ServerConfig, found: &mut Findings) {
     found.range("server.restart_budget", server.restart_budget, 0, 1000);
     found.range("server.restart_window_seconds", server.restart_window_seconds, SHORTEST_SECONDS, DAY_SECONDS);
     found.range("server.restart_backoff_ms", server.restart_backoff_ms, 1, 60_000);
+    found.optional_path("server.admin_token_file", server.admin_token_file.as_deref());
     found.optional_path("server.state_directory", server.state_directory.as_deref());
 }
 

@@ -2,7 +2,7 @@
 
 use super::check::{DAY_SECONDS, Findings, HOUR_SECONDS};
 use super::problem::quoted;
-use super::watch::{AlertsConfig, MonitorConfig, RuleConfig};
+use super::watch::{AlertsConfig, MonitorConfig, RecorderConfig, RuleConfig};
 use crate::core::alert::RuleName;
 
 /// The most samples that are kept.
@@ -21,11 +21,16 @@ pub(super) fn monitor(monitor: &MonitorConfig, found: &mut Findings) {
     }
 }
 
+pub(super) fn recorder(recorder: &RecorderConfig, found: &mut Findings) {
+    found.range("recorder.entries", recorder.entries, 1, 100_000);
+}
+
 pub(super) fn alerts(alerts: &AlertsConfig, found: &mut Findings) {
     found.range("alerts.consecutive", alerts.consecutive, 1, 10_000);
     found.range("alerts.clear_consecutive", alerts.clear_consecutive, 1, 10_000);
     found.range("alerts.repeat_seconds", alerts.repeat_seconds, 0.0, 365.0 * DAY_SECONDS);
     found.range("alerts.grace_seconds", alerts.grace_seconds, 0.0, DAY_SECONDS);
+    found.range("alerts.cooldown_seconds", alerts.cooldown_seconds, 0.0, DAY_SECONDS);
     found.range("alerts.history", alerts.history, 1, 10_000);
     let webhook = &alerts.webhook;
     if let Some(url) = &webhook.url
@@ -55,4 +60,7 @@ fn rule(name: RuleName, rule: &RuleConfig, found: &mut Findings) {
     found.range(&key("consecutive"), rule.consecutive, 0, 10_000);
     found.range(&key("clear_consecutive"), rule.clear_consecutive, 0, 10_000);
     found.range(&key("grace_seconds"), rule.grace_seconds, 0.0, DAY_SECONDS);
+    found.range(&key("shed_after"), rule.shed_after, 0, 100_000);
+    found.range(&key("recycle_after"), rule.recycle_after, 0, 100_000);
+    found.range(&key("exit_after"), rule.exit_after, 0, 100_000);
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::watch::{AlertsConfig, MonitorConfig};
+use super::watch::{AlertsConfig, MonitorConfig, RecorderConfig};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What is sampled.
     pub monitor: MonitorConfig,
+    /// What is kept of requests.
+    pub recorder: RecorderConfig,
     /// When trouble is said.
     pub alerts: AlertsConfig,
 }
@@ -51,6 +53,9 @@ pub struct ServerConfig {
     pub restart_window_seconds: f64,
     /// The wait before a room's first restart, in milliseconds; it doubles with every further one in the window.
     pub restart_backoff_ms: u64,
+    /// A file whose first line is the token that admin calls need; unset: they are taken from loopback only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_token_file: Option<PathBuf>,
     /// Where state is kept; unset: `$STATE_DIRECTORY`, else the XDG state folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_directory: Option<PathBuf>,
@@ -71,6 +76,7 @@ impl Default for ServerConfig {
             restart_budget: 5,
             restart_window_seconds: 60.0,
             restart_backoff_ms: 50,
+            admin_token_file: None,
             state_directory: None,
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::alert::{Missing, Pace, Rule, RuleName, Rules, Severity};
+use crate::core::alert::{Missing, Pace, Rule, RuleName, Rules, Severity, Steps};
 
 /// `[monitor]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,20 @@ impl Default for MonitorConfig {
     }
 }
 
+/// `[recorder]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecorderConfig {
+    /// Requests that are kept.
+    pub entries: usize,
+}
+
+impl Default for RecorderConfig {
+    fn default() -> Self {
+        RecorderConfig { entries: 1000 }
+    }
+}
+
 /// `[alerts]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -36,6 +50,8 @@ pub struct AlertsConfig {
     pub repeat_seconds: f64,
     /// Seconds after the start in which nothing is counted, where a rule does not say.
     pub grace_seconds: f64,
+    /// Seconds after a step of the ladder in which no other one of its kind is taken.
+    pub cooldown_seconds: f64,
     /// Changes of alerts that are kept.
     pub history: usize,
     /// Where alerts are sent.
@@ -51,6 +67,7 @@ impl Default for AlertsConfig {
             clear_consecutive: 3,
             repeat_seconds: 3600.0,
             grace_seconds: 0.0,
+            cooldown_seconds: 300.0,
             history: 100,
             webhook: WebhookConfig::default(),
             rules: RulesConfig::default(),
@@ -97,6 +114,12 @@ pub struct RuleConfig {
     pub grace_seconds: f64,
     /// What a sample without a value means: `ignore`, `clear` or `breach`.
     pub missing: Missing,
+    /// Breaches in a row after which new requests are refused while it fires; 0: never.
+    pub shed_after: u32,
+    /// Breaches in a row after which the model gets a fresh session; 0: never.
+    pub recycle_after: u32,
+    /// Breaches in a row after which the daemon leaves, to be started again; 0: never.
+    pub exit_after: u32,
 }
 
 impl Default for RuleConfig {
@@ -110,6 +133,9 @@ impl Default for RuleConfig {
             severity: Severity::Warning,
             grace_seconds: 0.0,
             missing: Missing::Ignore,
+            shed_after: 0,
+            recycle_after: 0,
+            exit_after: 0,
         }
     }
 }
@@ -195,6 +221,7 @@ impl AlertsConfig {
                 config.grace_seconds
             }),
             missing: config.missing,
+            steps: Steps { shed: config.shed_after, recycle: config.recycle_after, exit: config.exit_after },
         };
         self.rules.all().into_iter().map(|(name, config)| (name, rule(config))).collect()
     }

@@ -43,6 +43,13 @@ impl Recorder {
         Recorder { limit: limit.max(1), last: 0, entries: VecDeque::new() }
     }
 
+    /// Holds at most `limit` requests from now on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+        let surplus = self.entries.len().saturating_sub(self.limit);
+        self.entries.drain(..surplus);
+    }
+
     /// Takes a request, whose number is given here; the oldest makes room.
     pub fn push(&mut self, entry: Entry) {
         if self.entries.len() >= self.limit {
@@ -72,6 +79,8 @@ impl Recorder {
                 "ok" => answered.push(entry.total_us),
                 // A wrong request is its client's affair, and so is one that it gave up.
                 "invalid" | "gone" => {}
+                // Refused on purpose, while an alert fires: that must not keep it firing.
+                "shed" => {}
                 _ => failed += 1,
             }
         }

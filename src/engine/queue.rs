@@ -29,6 +29,11 @@ impl<T> Queue<T> {
         Queue { state: Mutex::new(State { waiting: BTreeMap::new(), next: 0, door: Some(door) }), numbers, limit }
     }
 
+    /// How much it holds at most.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

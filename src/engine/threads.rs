@@ -183,6 +183,11 @@ impl Threads {
         Ok(())
     }
 
+    /// Requests for which the queue has room.
+    pub fn room(&self) -> usize {
+        self.shared.queue.limit().saturating_sub(RESERVED)
+    }
+
     fn handles(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,8 +18,11 @@ use crate::metrics::{Outcome, Refusal};
 /// The model that answers now.
 ///
 /// # Errors
-/// There is none, or the daemon is leaving.
+/// There is none, the daemon is leaving, or an alert has new requests refused.
 pub fn served(board: &Board) -> Result<Arc<ServedModel>, ApiError> {
+    if let Some(why) = board.shedding() {
+        return Err(ApiError::refused(Refusal::Shed, format!("new requests are refused while {why}")));
+    }
     let published = board.published();
     match &published.model {
         Some(model) => Ok(Arc::clone(model)),

@@ -106,7 +106,7 @@ pub async fn read(
     if board.queue.is_full() {
         return Err(ApiError::refused(Refusal::QueueFull, "the queue is full (model.queue_limit)"));
     }
-    let limit = Limit { bytes: board.config.server.max_body_bytes, configured: true };
+    let limit = Limit { bytes: board.config().server.max_body_bytes, configured: true };
     let header_length = match headers.get(HEADER_LENGTH) {
         None => None,
         Some(value) => {
@@ -162,7 +162,7 @@ async fn contents(
     }
     let coding = coding(headers)?;
     let token = board.body_memory.take(declared.unwrap_or(0)).ok_or_else(no_memory)?;
-    let patience = Duration::from_secs_f64(board.config.server.client_timeout_seconds);
+    let patience = Duration::from_secs_f64(board.config().server.client_timeout_seconds);
     let mut reader = Reader { limit, patience, pool, declared, token };
     match coding {
         Coding::Identity => reader.plain(payload, align).await,

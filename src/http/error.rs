@@ -30,9 +30,15 @@ pub enum ApiError {
     /// What the framework refuses by itself, such as an `Accept-Encoding` that nothing satisfies.
     #[error("{}", .0.canonical_reason().unwrap_or("refused"))]
     Framework(StatusCode),
-    /// A change asked for from elsewhere than this machine.
-    #[error("changes are taken from this machine only: call over loopback")]
-    Forbidden,
+    /// A change asked for from where it may not be asked for.
+    #[error("changes are not taken from here: {0}")]
+    Forbidden(&'static str),
+    /// A change asked for without the token.
+    #[error("changes need the token of server.admin_token_file: send Authorization: Bearer TOKEN")]
+    Unauthorized,
+    /// A configuration that does not hold; nothing was changed.
+    #[error("{}", .0.join("\n"))]
+    BadConfiguration(Vec<String>),
     /// No such model or version.
     #[error("Request for unknown model: {0}")]
     UnknownModel(String),
@@ -84,6 +90,7 @@ impl ApiError {
     /// How the request counts.
     pub fn outcome(&self) -> Outcome {
         match self {
+            ApiError::Refused { reason: Refusal::Shed, .. } => Outcome::Shed,
             ApiError::Refused { .. } => Outcome::Refused,
             ApiError::Expired(_) => Outcome::Expired,
             ApiError::Lost(_) | ApiError::Graph(_) | ApiError::Internal => Outcome::Failed,
@@ -95,10 +102,11 @@ impl ApiError {
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
-            ApiError::Invalid(_) => StatusCode::BAD_REQUEST,
+            ApiError::Invalid(_) | ApiError::BadConfiguration(_) => StatusCode::BAD_REQUEST,
             ApiError::Framework(status) => *status,
             ApiError::NoSuchPath | ApiError::UnknownModel(_) => StatusCode::NOT_FOUND,
-            ApiError::Forbidden => StatusCode::FORBIDDEN,
+            ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
+            ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
             ApiError::NoSuchMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::TooLarge { .. } | ApiError::TooManyPixels(_) => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -114,6 +122,9 @@ impl ResponseError for ApiError {
         match self {
             ApiError::Refused { .. } | ApiError::Lost(_) => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+            }
+            ApiError::Unauthorized => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
             ApiError::Encoding(_) => {
                 response.insert_header((header::ACCEPT_ENCODING, "gzip, deflate"));

@@ -65,7 +65,7 @@ async fn answer(
     }
     let bytes = body::read(board, pool, request.headers(), payload).await?.bytes;
     record.entry.body_bytes = bytes.len() as u64;
-    let limits = Limits { max_pixels: board.config.model.max_image_pixels };
+    let limits = Limits { max_pixels: board.config().model.max_image_pixels };
     let prepared = web::block({
         let model = Arc::clone(&model);
         move || prepare(&model, &bytes, &limits)
@@ -75,12 +75,12 @@ async fn answer(
     board.metrics.preprocess_duration.observe(seconds(preprocess));
     (record.entry.decode_us, record.entry.preprocess_us) = (microseconds(decode), microseconds(preprocess));
     let image = model.image.as_ref().ok_or_else(no_pictures)?;
-    let deadline = deadline(record.begun, None, &board.config);
+    let deadline = deadline(record.begun, None, &board.config());
     let (outputs, reply) =
         ask(board, vec![input], vec![image.output_name().to_owned()], record.begun, deadline).await?;
     record.reply(&reply);
     let answered = Instant::now();
-    let predictions = image.postprocess(&outputs, None, board.config.model.top_k)?;
+    let predictions = image.postprocess(&outputs, None, board.config().model.top_k)?;
     board.metrics.totals.add_stages(Stages {
         entries: 1,
         queue: reply.queue,

@@ -52,11 +52,11 @@ async fn answer(
     let model = served(board)?;
     let body = body::read(board, pool, request.headers(), payload).await?;
     record.entry.body_bytes = body.bytes.len() as u64;
-    let limits = ProtocolLimits { max_tensor_bytes: board.config.server.max_body_bytes };
+    let limits = ProtocolLimits { max_tensor_bytes: board.config().server.max_body_bytes };
     let read = Instant::now();
     let InferRequest { id, timeout_us, inputs, outputs: plans } = parse(body, &model, limits).await?;
     let names = plans.iter().map(|plan| plan.name.clone()).collect();
-    let deadline = deadline(record.begun, timeout_us, &board.config);
+    let deadline = deadline(record.begun, timeout_us, &board.config());
     let (entries, input) = (entries(&model.spec, &inputs), read.elapsed());
     let (outputs, reply) = ask(board, inputs, names, record.begun, deadline).await?;
     record.reply(&reply);

@@ -14,6 +14,7 @@
 //! | `status` | the daemon and its box: status, samples, alerts, the last requests |
 //! | `error` | the one map from what went wrong to what the client reads |
 
+mod admin;
 mod ask;
 mod body;
 mod compress;

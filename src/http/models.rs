@@ -37,7 +37,7 @@ pub fn check_name(board: &Board, request: &HttpRequest) -> Result<(), ApiError> 
         return Err(ApiError::UnknownModel(format!("'{}' is not found", clip(&name))));
     }
     match part("version") {
-        Some(version) if version != board.config.model.version.as_str() => {
+        Some(version) if version != board.config().model.version.as_str() => {
             Err(ApiError::UnknownModel(format!("'{}' version {} is not found", clip(&name), clip(&version))))
         }
         _ => Ok(()),
@@ -50,7 +50,7 @@ fn clip(text: &str) -> String {
 
 /// `GET /v2`, `GET /v2/`
 pub async fn server(board: web::Data<Board>) -> HttpResponse {
-    HttpResponse::Ok().json(ServerMetadata::new(&board.config.server.name, env!("CARGO_PKG_VERSION")))
+    HttpResponse::Ok().json(ServerMetadata::new(&board.config().server.name, env!("CARGO_PKG_VERSION")))
 }
 
 /// `GET /v2/models/{name}`
@@ -72,7 +72,7 @@ pub async fn ready(request: HttpRequest, board: web::Data<Board>) -> Result<Http
 pub async fn configuration(request: HttpRequest, board: web::Data<Board>) -> Result<HttpResponse, ApiError> {
     check_name(&board, &request)?;
     let model = served(&board)?;
-    Ok(HttpResponse::Ok().json(ModelConfiguration::new(&model.name, &model.spec, board.config.model.sessions)))
+    Ok(HttpResponse::Ok().json(ModelConfiguration::new(&model.name, &model.spec, board.config().model.sessions)))
 }
 
 /// `GET /v2/models/{name}/stats`, `GET /v2/models/stats`
@@ -87,7 +87,7 @@ pub async fn statistics(request: HttpRequest, board: web::Data<Board>) -> Result
     let stage = |took: Duration| duration((answered, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)));
     let entry = ModelStatistics {
         name: board.model_name.clone(),
-        version: board.config.model.version.clone(),
+        version: board.config().model.version.clone(),
         last_inference: totals.last_answer_ms(),
         inference_count: stages.entries,
         // One run each: nothing puts several requests into one run.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{HOST, ORIGIN};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
+use super::admin;
 use super::body::{self, Pool};
 use super::error::ApiError;
 use super::models::check_name;
@@ -41,7 +41,7 @@ pub async fn index(
     };
     let entry = IndexEntry {
         name: board.model_name.clone(),
-        version: board.config.model.version.clone(),
+        version: board.config().model.version.clone(),
         state,
         reason: published.status.readiness().err().unwrap_or_default(),
     };
@@ -56,7 +56,7 @@ pub async fn load(
     board: web::Data<Board>,
     pool: web::Data<Pool>,
 ) -> Result<HttpResponse, ApiError> {
-    check_local(&request)?;
+    admin::check(&board, &request)?;
     check_name(&board, &request)?;
     if let Some(key) = parameters(object(&request, payload, &board, &pool).await?)?.keys().next() {
         let key: String = key.chars().take(40).collect();
@@ -90,7 +90,7 @@ pub async fn unload(
     board: web::Data<Board>,
     pool: web::Data<Pool>,
 ) -> Result<HttpResponse, ApiError> {
-    check_local(&request)?;
+    admin::check(&board, &request)?;
     check_name(&board, &request)?;
     parameters(object(&request, payload, &board, &pool).await?)?;
     let door = board.door().ok_or(ApiError::Lost("the model room is being restarted"))?;
@@ -108,22 +108,6 @@ async fn seen(board: &Board, shows: impl Fn(&Published) -> bool) {
         }
         actix_rt::time::sleep(Duration::from_millis(1)).await;
     }
-}
-
-/// Changes are for this machine: a peer on loopback, and no page of another site that a browser here has open.
-fn check_local(request: &HttpRequest) -> Result<(), ApiError> {
-    let loopback = request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
-    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-    let own_host = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok();
-    let foreign_origin = request
-        .headers()
-        .get(ORIGIN)
-        .is_some_and(|origin| origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")) != Some(host));
-    if loopback && own_host && !foreign_origin {
-        return Ok(());
-    }
-    Err(ApiError::Forbidden)
 }
 
 /// The body of these calls: an object, or nothing.

@@ -12,7 +12,7 @@ use actix_web::{App, FromRequest, Handler, HttpResponse, HttpServer, Resource, R
 use super::body::Pool;
 use super::connections::Connections;
 use super::error::ApiError;
-use super::{compress, frames, health, infer, models, repository, status, wrap};
+use super::{admin, compress, frames, health, infer, models, repository, status, wrap};
 use crate::actors::board::Board;
 
 /// The longest that a client may go on sending a body that was refused: it reads the answer only afterwards.
@@ -26,7 +26,7 @@ const LAST_ANSWERS_SECONDS: u64 = 4;
 /// # Errors
 /// The listener cannot be used.
 pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Server> {
-    let server = board.config.server.clone();
+    let server = board.config().server.clone();
     let pool = web::Data::new(Pool::default());
     let client_timeout = Duration::from_secs_f64(server.client_timeout_seconds);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -85,6 +85,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(get("/api/v1/alerts", status::alerts))
         .service(get("/api/v1/history", status::history))
         .service(get("/api/v1/recorder", status::recorder))
+        .service(post("/api/v1/reload", admin::reload))
         .service(get("/v2/models/stats", models::statistics));
     for base in ["/v2/models/{name}", "/v2/models/{name}/versions/{version}"] {
         app.service(get(base, models::metadata))

@@ -14,7 +14,6 @@ use crate::actors::monitor::Taken;
 use crate::core::alert::{Alert, Rule, RuleName};
 use crate::core::canary::Baseline;
 use crate::core::observe::{fullest, gpu_memory_percent};
-use crate::core::recorder::Entry;
 use crate::core::sample::{ResourcePressure, Sample};
 use crate::core::status::{CanaryState, Phase, Room};
 
@@ -120,14 +119,14 @@ pub async fn status(board: web::Data<Board>) -> HttpResponse {
 fn build(board: &Board, now: Instant) -> Status {
     let published = board.published();
     let latest = board.latest();
-    let interval = board.config.monitor.interval_seconds;
+    let interval = board.config().monitor.interval_seconds;
     let readiness = published.status.readiness();
     Status {
         monitoring_active: !published.status.down.contains(&Room::Monitor)
             && !age(latest.as_deref(), interval, now).stale,
         monitor_interval: interval,
         thresholds: board
-            .config
+            .config()
             .alerts
             .rules()
             .iter()
@@ -263,12 +262,7 @@ pub async fn alerts(board: web::Data<Board>) -> HttpResponse {
 
 /// `GET /api/v1/recorder`
 pub async fn recorder(board: web::Data<Board>) -> HttpResponse {
-    let requests: Vec<Entry> = board.recorder().entries();
-    let samples: Vec<_> = board.history(0);
-    HttpResponse::Ok().json(serde_json::json!({
-        "requests": requests,
-        "samples": samples.iter().map(|taken| taken.as_ref()).collect::<Vec<_>>(),
-    }))
+    HttpResponse::Ok().json(board.recording())
 }
 
 /// `GET /api/v1/history?after=NUMBER`: what the page draws.
@@ -276,7 +270,7 @@ pub async fn history(request: HttpRequest, board: web::Data<Board>) -> HttpRespo
     let after = request.query_string().split('&').find_map(|pair| pair.strip_prefix("after=")?.parse().ok());
     let samples: Vec<Value> = board.history(after.unwrap_or(0)).iter().map(|taken| point(taken)).collect();
     HttpResponse::Ok().json(serde_json::json!({
-        "interval_seconds": board.config.monitor.interval_seconds,
+        "interval_seconds": board.config().monitor.interval_seconds,
         "samples": samples,
         "firing": spans(&board.published().alerts),
     }))

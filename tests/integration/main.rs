@@ -4,12 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod acting;
 mod admission;
 mod canary;
 mod clients;
 mod commands;
 mod configuration;
 mod deadlines;
+mod fake_box;
 mod frames;
 #[allow(dead_code)]
 mod harness;
@@ -26,6 +28,7 @@ mod protocol_metadata;
 mod protocol_paths;
 mod protocol_repository;
 mod protocol_requests;
+mod reloading;
 mod rooms;
 mod runtime_library;
 mod serving;

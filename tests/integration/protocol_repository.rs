@@ -156,7 +156,7 @@ fn changes_are_taken_from_this_machine_only() {
             &[("Host", "localhost.example.org")],
             &[("Host", "")],
         ] {
-            fails(&send(path, headers), 403, "changes are taken from this machine only");
+            fails(&send(path, headers), 403, "changes are not taken from here");
         }
     }
     assert_eq!(daemon.get("/v2/models/served/ready").status, 200);

@@ -8,66 +8,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::fake_box::{FakeBox, samples};
 use crate::harness::{Daemon, PATIENCE, Setup};
-
-/// A box whose `/proc` is a folder of the test's own.
-struct FakeBox(tempfile::TempDir);
-
-impl FakeBox {
-    fn new() -> FakeBox {
-        let fake = FakeBox(tempfile::tempdir().unwrap());
-        std::fs::create_dir_all(fake.0.path().join("proc/self")).unwrap();
-        std::fs::create_dir_all(fake.0.path().join("sys")).unwrap();
-        fake.write("proc/stat", "cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 100 0 100 800 0 0 0 0 0 0\n");
-        fake.write("proc/loadavg", "0.10 0.20 0.30 1/100 1\n");
-        fake.memory(50);
-        fake
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        // Whole or not at all: the daemon reads at any moment.
-        let path = self.0.path().join(path);
-        let next = path.with_extension("next");
-        std::fs::write(&next, text).unwrap();
-        std::fs::rename(next, path).unwrap();
-    }
-
-    fn memory(&self, used_percent: u64) {
-        let available = (100 - used_percent) * 10_000;
-        self.write(
-            "proc/meminfo",
-            &format!("MemTotal: 1000000 kB\nMemFree: {available} kB\nMemAvailable: {available} kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"),
-        );
-    }
-
-    fn setup(&self) -> Setup {
-        Setup::digits()
-            .env("EDGE_TEST_ROOT", self.0.path().to_str().unwrap())
-            .set("monitor.interval_seconds", 0.1)
-            .set("monitor.probe_timeout_seconds", 0.05)
-            // The build machine's own load must not speak here.
-            .set("alerts.rules.cpu.enabled", false)
-            .set("alerts.rules.latency.enabled", false)
-            .set("alerts.rules.restarts.enabled", false)
-            .set("alerts.rules.not_ready.enabled", false)
-    }
-}
 
 fn status(daemon: &Daemon) -> Value {
     daemon.get("/api/v1/monitoring/status").json()
-}
-
-/// Waits until `count` more samples have been taken.
-fn samples(daemon: &Daemon, count: u64) {
-    let number = |daemon: &Daemon| {
-        daemon.get("/api/v1/history").json()["samples"]
-            .as_array()
-            .unwrap()
-            .last()
-            .map_or(0, |s| s["number"].as_u64().unwrap())
-    };
-    let goal = number(daemon) + count;
-    daemon.wait_until("more samples", |daemon| number(daemon) >= goal);
 }
 
 #[test]

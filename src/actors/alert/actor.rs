@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 
 use super::webhook::Webhook;
 use super::{AlertsView, Observe, SetRules, Told, tell};
 use crate::actors::obituary::Obituary;
-use crate::actors::supervisor::AlertChanged;
+use crate::actors::supervisor::{Act, AlertChanged};
 use crate::config::Config;
-use crate::core::alert::{Change, Machine, RuleName};
+use crate::core::alert::{Change, Key, Ladder, Machine, Moment, RuleName};
 use crate::metrics::Metrics;
 
 /// The alert room.
@@ -22,7 +22,9 @@ pub struct Alerts {
     webhook: Option<Webhook>,
     host: String,
     changes: VecDeque<Told>,
+    ladder: Ladder,
     supervisor: Recipient<AlertChanged>,
+    actions: Recipient<Act>,
     _obituary: Obituary,
 }
 
@@ -33,6 +35,7 @@ impl Alerts {
         metrics: Arc<Metrics>,
         started: Instant,
         supervisor: Recipient<AlertChanged>,
+        actions: Recipient<Act>,
         obituary: Obituary,
     ) -> Alerts {
         let alerts = &config.alerts;
@@ -41,6 +44,8 @@ impl Alerts {
             webhook: Webhook::start(&alerts.webhook, Arc::clone(&metrics)),
             host: tell::host_name(),
             changes: VecDeque::new(),
+            ladder: Ladder::new(started),
+            actions,
             config,
             metrics,
             supervisor,
@@ -65,6 +70,30 @@ impl Alerts {
                 self.changes.pop_front();
             }
             self.changes.push_back(Told { firing, alert, at });
+        }
+    }
+
+    /// Takes one value, says what it changes and does what the ladder asks for; whether anything changed.
+    fn take(&mut self, key: &Key, value: Option<f64>, is_gone: bool, at: Moment) -> bool {
+        let change = if is_gone { self.machine.gone(key, at) } else { self.machine.observe(key, value, at) };
+        let changed = change.is_some();
+        if let Some(change) = change {
+            self.tell(change, at.wall);
+        }
+        // A sample without a value is no further breach.
+        if value.is_some() || is_gone {
+            self.climb(key, at.monotonic);
+        }
+        changed
+    }
+
+    /// Does what the ladder asks for.
+    fn climb(&mut self, key: &Key, now: Instant) {
+        let steps = self.machine.rules().get(&key.rule).map(|rule| rule.steps).unwrap_or_default();
+        let cooldown = Duration::from_secs_f64(self.config.alerts.cooldown_seconds);
+        for action in self.ladder.climb(key, steps, self.machine.row(key), now, cooldown) {
+            self.metrics.alert_actions.with_label_values(&[key.rule.name(), action.name()]).inc();
+            self.actions.do_send(Act { action, alert: key.rule });
         }
     }
 
@@ -104,17 +133,13 @@ impl Handler<Observe> for Alerts {
                 .collect();
             // A mount or a sensor that has gone is one without a value.
             for key in self.machine.unseen(rule, &seen) {
-                if let Some(change) = self.machine.gone(&key, observe.at) {
-                    changed = true;
-                    self.tell(change, observe.at.wall);
-                }
+                changed |= self.take(&key, None, true, observe.at);
             }
         }
         for (key, value) in &observe.values {
-            if let Some(change) = self.machine.observe(key, *value, observe.at) {
-                changed = true;
-                self.tell(change, observe.at.wall);
-            }
+            // While its requests are refused, none is slow: having no value is being well.
+            let is_gone = value.is_none() && self.ladder.sheds(key);
+            changed |= self.take(key, *value, is_gone, observe.at);
         }
         if changed {
             self.announce();
@@ -134,6 +159,9 @@ impl Handler<SetRules> for Alerts {
         self.config = rules.0;
         let at = std::time::SystemTime::now();
         changes.into_iter().for_each(|change| self.tell(change, at));
+        for key in self.ladder.shedding() {
+            self.climb(&key, Instant::now());
+        }
         self.announce();
     }
 }

@@ -40,6 +40,7 @@ pub struct Monitor {
     alerts: Option<Recipient<Observe>>,
     number: u64,
     last: Option<Instant>,
+    timer: Option<SpawnHandle>,
     seen_requests: u64,
     restarts: Vec<(Instant, u64)>,
     said: BTreeMap<&'static str, String>,
@@ -52,12 +53,13 @@ impl Monitor {
         let board = parts.board;
         let seen_requests = board.recorder().last();
         Monitor {
-            config: Arc::clone(&board.config),
+            config: board.config(),
             runner: Runner::start((parts.probes)()),
             supervisor,
             alerts: None,
             number: board.latest().map_or(0, |taken| taken.number),
             last: None,
+            timer: None,
             seen_requests,
             restarts: Vec::new(),
             said: BTreeMap::new(),
@@ -86,7 +88,7 @@ impl Monitor {
         self.supervisor.do_send(SampleTaken(Arc::new(taken)));
         // Armed after the work, never faster than the interval: a stall is not followed by a burst.
         let rest = interval.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
-        context.run_later(rest, Self::tick);
+        self.timer = Some(context.run_later(rest, Self::tick));
     }
 
     fn merge(&mut self, outcomes: Vec<Outcome>) -> Sample {
@@ -157,15 +159,23 @@ impl Actor for Monitor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.run_later(Duration::from_millis(1), Self::tick);
+        self.timer = Some(context.run_later(Duration::from_millis(1), Self::tick));
     }
 }
 
 impl Handler<SetPace> for Monitor {
     type Result = ();
 
-    fn handle(&mut self, pace: SetPace, _: &mut Self::Context) {
+    fn handle(&mut self, pace: SetPace, context: &mut Self::Context) {
         self.config = pace.0;
+        // The next sample is due by the new interval, not by the old one.
+        let interval = Duration::from_secs_f64(self.config.monitor.interval_seconds);
+        let passed = self.last.map_or(interval, |last| last.elapsed());
+        if let Some(timer) = self.timer.take() {
+            context.cancel_future(timer);
+            let rest = interval.saturating_sub(passed).max(Duration::from_millis(1));
+            self.timer = Some(context.run_later(rest, Self::tick));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The supervisor: builds the rooms from factories, restarts what dies, keeps the one snapshot, drives the stop.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,8 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::manager::Manager;
+use super::record::Occasion;
+use super::reload::ReadConfig;
 use super::{CanaryChanged, ChildDown, EngineBegan, ModelChanged};
 use crate::actors::alert::Alerts;
 use crate::actors::board::{Board, Door, Published};
@@ -21,6 +23,7 @@ use crate::core::throttle::Throttle;
 use crate::engine::LoadError;
 use crate::engine::threads::Threads;
 use crate::notify::Notifier;
+use crate::state::StateDirectory;
 
 /// Exit code of a model file that cannot be used (`EX_DATAERR`).
 pub const EXIT_MODEL: i32 = 65;
@@ -60,6 +63,10 @@ pub struct Ground {
     pub threads: Arc<Threads>,
     /// The HTTP servers.
     pub servers: Arc<Servers>,
+    /// Files that outlive a restart.
+    pub state: Arc<StateDirectory>,
+    /// Reads the configuration again.
+    pub read_config: ReadConfig,
     /// Told the exit code; dropped without one, the supervisor has died.
     pub leave: oneshot::Sender<i32>,
     /// The line to the service manager.
@@ -71,6 +78,10 @@ pub struct Supervisor {
     pub(super) board: Arc<Board>,
     pub(super) threads: Arc<Threads>,
     pub(super) servers: Arc<Servers>,
+    pub(super) state: Arc<StateDirectory>,
+    pub(super) read_config: ReadConfig,
+    /// When the flight recorder was last written on each occasion.
+    pub(super) recorded: BTreeMap<Occasion, Instant>,
     pub(super) leave: Option<oneshot::Sender<i32>>,
     factories: Factories,
     policy: RestartPolicy,
@@ -90,8 +101,9 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor of nothing yet; its rooms are built when it starts.
     pub fn new(ground: Ground, factories: Factories) -> Supervisor {
-        let Ground { board, threads, servers, leave, notifier } = ground;
-        let server = &board.config.server;
+        let Ground { board, threads, servers, state, read_config, leave, notifier } = ground;
+        let config = board.config();
+        let server = &config.server;
         let policy = RestartPolicy {
             budget: server.restart_budget,
             window: Duration::from_secs_f64(server.restart_window_seconds),
@@ -102,6 +114,9 @@ impl Supervisor {
             board,
             threads,
             servers,
+            state,
+            read_config,
+            recorded: BTreeMap::new(),
             leave: Some(leave),
             factories,
             policy,
@@ -123,7 +138,11 @@ impl Supervisor {
         match room {
             Room::Web => self.web = Some((self.factories.web)(obituary)),
             Room::Model => self.model = Some((self.factories.model)(obituary, context.address())),
-            Room::Alert => self.alert = Some((self.factories.alert)(obituary, context.address())),
+            Room::Alert => {
+                // It counts anew, so nothing that it asked for stands any more.
+                self.board.shed(None);
+                self.alert = Some((self.factories.alert)(obituary, context.address()));
+            }
             Room::Monitor => self.monitor = Some((self.factories.monitor)(obituary, context.address())),
             Room::Engine | Room::Supervisor => return,
         }
@@ -179,7 +198,7 @@ impl Supervisor {
     }
 
     fn occurred(&mut self, warning: &'static str) -> Option<u64> {
-        let period = Duration::from_secs_f64(self.board.config.log.repeat_seconds);
+        let period = Duration::from_secs_f64(self.board.config().log.repeat_seconds);
         self.warnings.entry(warning).or_default().occurred(Instant::now(), period)
     }
 
@@ -262,7 +281,7 @@ impl Handler<ChildDown> for Supervisor {
             Room::Supervisor => {}
         }
         if self.is_leaving() {
-            if room == Room::Engine && self.dead_threads.len() >= self.board.config.model.sessions {
+            if room == Room::Engine && self.dead_threads.len() >= self.board.config().model.sessions {
                 // The last one, and not worth a load any more: what waits is answered with an error.
                 self.threads.abort();
             }
@@ -275,6 +294,9 @@ impl Handler<ChildDown> for Supervisor {
         };
         tracing::error!(event = "room_down", %room, crashed, wait_ms = wait.as_millis(), "{room} is down, back soon");
         self.set_down(room, true);
+        if crashed {
+            self.write_recording(Occasion::Panic, format!("the {room} room died"));
+        }
         context.run_later(wait, move |supervisor, context| match room {
             // Also in a stop: what was admitted waits for it.
             Room::Engine => supervisor.revive_engine(thread, context),

@@ -8,10 +8,15 @@
 //! | [`CanaryChanged`] | model | – | the canary's word has changed |
 //! | [`AlertChanged`] | alert | – | something fires or is over |
 //! | [`SampleTaken`](super::monitor::SampleTaken) | monitor | – | a tick is over |
+//! | [`Act`] | alert | – | a step of the ladder from alert to action is due |
+//! | [`Reload`] | signals, http | what it did, or all that is wrong | read the configuration again |
+//! | [`Record`] | signals | – | write the flight recorder to a file |
 //! | [`Stop`] | signals | – | leave, in order |
 
 mod actor;
 mod manager;
+mod record;
+mod reload;
 mod stop;
 #[cfg(test)]
 #[cfg(feature = "test-hooks")]
@@ -21,14 +26,17 @@ mod watch;
 use std::sync::Arc;
 
 use actix::Message;
+use serde::Serialize;
 
 use super::alert::AlertsView;
 use super::model::ServedModel;
+use crate::core::alert::{Action, RuleName};
 use crate::core::status::{CanaryState, Room};
 use crate::engine::LoadError;
 
 pub use actor::{EXIT_SOFTWARE, Factories, Ground, Supervisor, exit_code_of};
-pub use stop::ABORT_GRACE;
+pub use reload::ReadConfig;
+pub use stop::{ABORT_GRACE, EXIT_OK};
 
 /// A room is gone.
 #[derive(Debug, Message)]
@@ -80,7 +88,41 @@ pub struct AlertChanged(pub Arc<AlertsView>);
 pub struct Stop {
     /// What asked for it, for the log.
     pub why: &'static str,
+    /// The process's exit code.
+    pub code: i32,
 }
+
+/// A step of the ladder from alert to action is due.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Act {
+    /// What is to be done.
+    pub action: Action,
+    /// The rule that has it so.
+    pub alert: RuleName,
+}
+
+/// Read the configuration again.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Reloaded, Vec<String>>")]
+pub struct Reload {
+    /// What asked for it, for the log.
+    pub why: &'static str,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Keys that take effect now.
+    pub applied: Vec<String>,
+    /// Keys that take effect with the next start.
+    pub restart: Vec<String>,
+}
+
+/// Write the flight recorder to a file.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Record;
 
 /// Panic, to show what follows.
 #[cfg(feature = "test-hooks")]

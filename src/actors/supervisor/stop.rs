@@ -10,7 +10,9 @@ use crate::actors::model::StopModel;
 use crate::core::status::Phase;
 
 /// Exit code after a stop that was asked for.
-const EXIT_OK: i32 = 0;
+pub const EXIT_OK: i32 = 0;
+/// Exit code of a daemon that an alert's ladder has leave (`EX_TEMPFAIL`): the service manager starts it again.
+pub(super) const EXIT_TEMPORARY: i32 = 75;
 /// How much longer an aborted run may take to notice, and its client to read so.
 pub const ABORT_GRACE: Duration = Duration::from_secs(2);
 
@@ -24,7 +26,7 @@ impl Handler<Stop> for Supervisor {
         tracing::info!(event = "stopping", why = stop.why, "stopping: {}", stop.why);
         self.manager.stopping();
         self.change(|status| status.phase = Phase::Stopping);
-        let limit = Duration::from_secs_f64(self.board.config.server.shutdown_timeout_seconds);
+        let limit = Duration::from_secs_f64(self.board.config().server.shutdown_timeout_seconds);
         let (servers, model, threads) = (Arc::clone(&self.servers), self.model.clone(), Arc::clone(&self.threads));
         let leave = self.leave.take();
         let leaving = async move {
@@ -50,7 +52,7 @@ impl Handler<Stop> for Supervisor {
             } else {
                 tracing::warn!(event = "stopped", "stopped: an engine thread did not end in time and is left behind");
             }
-            leave.map(|leave| leave.send(EXIT_OK));
+            leave.map(|leave| leave.send(stop.code));
         };
         context.spawn(leaving.into_actor(self));
     }

@@ -19,7 +19,7 @@ use crate::actors::model::load::Loader;
 use crate::actors::model::{Load, Model, ModelParts, Shelf, Unload};
 use crate::actors::monitor::{Monitor, MonitorParts};
 use crate::actors::web::{ServerFactory, Servers, Web};
-use crate::config::Config;
+use crate::config::{Access, Config};
 use crate::core::status::ModelState;
 use crate::core::tensor::ModelSpec;
 use crate::engine::cancel::Cancel;
@@ -27,6 +27,7 @@ use crate::engine::fake::FakeSession;
 use crate::engine::threads::Threads;
 use crate::engine::{LoadError, Session};
 use crate::metrics::Metrics;
+use crate::state::StateDirectory;
 
 /// Takes any file for a model.
 struct FakeLoader;
@@ -95,8 +96,10 @@ impl House {
                     .start()
             }),
             alert: Box::new(move |obituary, supervisor| {
-                let (config, metrics) = (Arc::clone(&alert_board.config), Arc::clone(&alert_board.metrics));
-                Alerts::new(config, metrics, alert_board.started, supervisor.recipient(), obituary).start()
+                let (config, metrics) = (alert_board.config(), Arc::clone(&alert_board.metrics));
+                let started = alert_board.started;
+                Alerts::new(config, metrics, started, supervisor.clone().recipient(), supervisor.recipient(), obituary)
+                    .start()
             }),
             monitor: Box::new(move |obituary, supervisor| {
                 let parts = MonitorParts { board: Arc::clone(&monitor_board), probes: Arc::new(Vec::new) };
@@ -108,6 +111,8 @@ impl House {
             board: Arc::clone(&board),
             threads: Arc::clone(&threads),
             servers: Arc::clone(&servers),
+            state: Arc::new(StateDirectory::in_memory()),
+            read_config: Arc::new(|| Ok((Config::default(), Access::default()))),
             leave,
             notifier: crate::notify::Notifier::default(),
         };

@@ -163,6 +163,11 @@ impl Machine {
         watched.filter(|key| !seen.contains(&key.instance.as_str())).cloned().collect()
     }
 
+    /// Breaches in a row of what fires; `None` where it does not.
+    pub fn row(&self, key: &Key) -> Option<u32> {
+        self.watches.get(key).filter(|watch| watch.firing.is_some()).map(|watch| watch.breaches)
+    }
+
     /// What fires now.
     pub fn firing(&self) -> Vec<Alert> {
         let firing = self.watches.iter().filter_map(|(key, watch)| Some((key, watch.firing?)));

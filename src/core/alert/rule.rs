@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ladder::Steps;
+
 /// What a rule watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -161,6 +163,8 @@ pub struct Rule {
     pub grace: Duration,
     /// What a sample without a value means.
     pub missing: Missing,
+    /// What is done beside saying so.
+    pub steps: Steps,
 }
 
 /// All rules.

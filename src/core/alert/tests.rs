@@ -18,6 +18,7 @@ fn rule() -> Rule {
         severity: Severity::Warning,
         grace: Duration::ZERO,
         missing: Missing::Ignore,
+        steps: Steps::default(),
     }
 }
 
