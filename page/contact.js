@@ -1,0 +1,114 @@
+// What the daemon says, asked for by one small request at a time.
+
+const EVERY_MS = 2000;
+const HIDDEN_MS = 30_000;
+const LONGEST_MS = 30_000;
+const PATIENCE_MS = 5000;
+const SHORTEST_WINDOW_MS = 15 * 60_000;
+
+async function ask(path) {
+  const response = await fetch(path, {
+    headers: { accept: "application/json" },
+    cache: "no-store",
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  });
+  if (!response.ok) throw new Error(`it answers ${response.status}`);
+  return response.json();
+}
+
+/** The samples that are drawn, in the order of their time. */
+export class History {
+  samples = [];
+  spans = [];
+  interval = 10_000;
+  window = SHORTEST_WINDOW_MS;
+
+  get last() {
+    return this.samples.at(-1);
+  }
+
+  take(answer) {
+    this.interval = (answer.interval_seconds ?? 10) * 1000;
+    this.spans = answer.firing ?? [];
+    for (const sample of answer.samples ?? []) this.push(sample);
+    if (this.samples.length > 1) {
+      this.window = Math.max(this.window, this.last.at_ms - this.samples[0].at_ms);
+    }
+  }
+
+  push(sample) {
+    if (!Number.isFinite(sample?.at_ms)) return;
+    // A daemon that started again counts from the beginning; the time of day goes on.
+    if (this.last && sample.at_ms <= this.last.at_ms) return;
+    this.samples.push(sample);
+    while (this.samples[0].at_ms < sample.at_ms - this.window) this.samples.shift();
+  }
+}
+
+/** Asks for the state again and again: `onStatus` hears every answer, `onSilence` every question without one. */
+export class Contact {
+  failures = 0;
+  lastMs = null;
+  nextMs = null;
+  history = new History();
+  #timer = null;
+  #asking = false;
+  #number = null;
+  #uptime = 0;
+  #changes = null;
+
+  constructor(onStatus, onSilence) {
+    this.onStatus = onStatus;
+    this.onSilence = onSilence;
+    document.addEventListener("visibilitychange", () => document.hidden || this.now());
+    addEventListener("online", () => this.now());
+  }
+
+  now() {
+    clearTimeout(this.#timer);
+    if (!this.#asking) this.#look();
+  }
+
+  async #look() {
+    this.#asking = true;
+    try {
+      const status = await ask("/api/v1/monitoring/status");
+      const grown = await this.#follow(status);
+      this.failures = 0;
+      this.lastMs = Date.now();
+      this.onStatus(status, grown);
+    } catch (error) {
+      this.failures += 1;
+      this.onSilence(error);
+    }
+    this.#asking = false;
+    const patience = Math.min(LONGEST_MS, EVERY_MS * 2 ** Math.max(0, this.failures - 1));
+    const wait = Math.max(patience, document.hidden ? HIDDEN_MS : 0);
+    this.nextMs = Date.now() + wait;
+    this.#timer = setTimeout(() => this.#look(), wait);
+  }
+
+  /** Brings the history up to the status: most often by nothing, or by the one sample that came with it. */
+  async #follow(status) {
+    const sample = status.current_resources;
+    const number = sample?.number;
+    const started = (status.uptime_seconds ?? 0) < this.#uptime || number < this.#number;
+    const changes = JSON.stringify([
+      status.alerts?.firing?.map((alert) => [alert.alert, alert.instance, alert.since]),
+      status.alerts?.changes?.[0]?.at,
+    ]);
+    const known = this.#number !== null && !started && changes === this.#changes;
+    if (known && number === this.#number) return false;
+    if (known && number === this.#number + 1) {
+      this.history.push(sample);
+    } else {
+      const after = this.#number !== null && !started ? `?after=${this.#number}` : "";
+      const answer = await ask(`/api/v1/history${after}`);
+      this.history.take(answer);
+    }
+    this.#number = number ?? this.history.last?.number ?? null;
+    this.#uptime = status.uptime_seconds ?? 0;
+    this.#changes = changes;
+    return true;
+  }
+}
