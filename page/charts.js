@@ -462,11 +462,12 @@ export class Charts {
       const bound = this.#threshold(one);
       const text =
         bound === null ? "" : card.chart.unit === "count" ? whole(bound) : withUnit(bound, one.unit ?? card.chart.unit);
-      if (bound === null || said.has(several ? one.rule + text : text)) continue;
-      said.add(several ? one.rule + text : text);
+      // Sensors share their limit; memory and swap each have one.
+      const name = several && card.chart.key !== "temperature" ? `${one.label} ` : "";
+      if (bound === null || said.has(name + text)) continue;
+      said.add(name + text);
       const scale = one.scale ?? "y";
       const inside = bound <= plot.scales[scale].max;
-      const name = several && card.chart.key !== "temperature" ? `${one.label} ` : "";
       ctx.save();
       ctx.strokeStyle = ctx.fillStyle = this.#colour("bound");
       ctx.font = `600 ${Math.round(0.66 * rem * devicePixelRatio)}px system-ui, sans-serif`;

@@ -18,6 +18,7 @@ const assets = new URL(".", import.meta.url).pathname;
 let build = null;
 let shown = null;
 let spoken = null;
+let lost = false;
 
 const charts = new Charts();
 const trying = new Try();
@@ -49,6 +50,7 @@ function speak(text) {
 }
 
 function heard(status, grown) {
+  lost = false;
   shown = status;
   const version = JSON.stringify([status.build?.version, status.build?.commit]);
   build ??= version;
@@ -86,6 +88,7 @@ function silent(error) {
     write(at("contact"), `The state cannot be asked for: ${error.message}`);
     return;
   }
+  lost = true;
   tone("lost");
   at("again").hidden = false;
   told();
@@ -95,7 +98,7 @@ function silent(error) {
 /** What changes by the second. */
 function told() {
   const now = Date.now();
-  if (contact.failures) {
+  if (lost) {
     const since = contact.lastMs ?? opened;
     const next = contact.nextMs > now ? `next try in ${span((contact.nextMs - now) / 1000)}` : "trying";
     state(`No contact for ${span((now - since) / 1000)}`, "", `All below is as it was at ${seconds(since)}.`);
@@ -107,9 +110,7 @@ function told() {
 }
 
 const opened = Date.now();
-setInterval(() => {
-  if ((!document.hidden && document.body.dataset.tone === "lost") || contact.lastMs !== null) told();
-}, 1000);
+setInterval(() => document.hidden || told(), 1000);
 
 const RANKS = ["critical", "warning", "info"];
 const bySeverity = (one, other) => RANKS.indexOf(one.severity) - RANKS.indexOf(other.severity);
@@ -175,13 +176,17 @@ function row(alert, resolved) {
   item.querySelector("use").setAttribute("href", `#mark-${mark}`);
   item.querySelector("b").textContent = words(alert.alert);
   part("instance").textContent = alert.instance ?? "";
-  const values = `${withUnit(alert.value, alert.unit)}, limit ${withUnit(alert.threshold, alert.unit)}`;
+  // Ready or not has no measure.
+  const values =
+    alert.alert === "not_ready"
+      ? ""
+      : `${withUnit(alert.value, alert.unit)}, limit ${withUnit(alert.threshold, alert.unit)}, `;
   if (alert.state) {
     const length = (Date.parse(alert.at) - Date.parse(alert.since)) / 1000;
     part("much").textContent = known(length) ? `resolved after ${span(length)}` : "resolved";
     part("when").textContent = moment(alert.at);
   } else {
-    part("much").textContent = `${values}, ${alert.consecutive} samples, ${alert.severity}`;
+    part("much").textContent = `${values}${alert.consecutive} samples, ${alert.severity}`;
     part("when").textContent = `since ${moment(alert.since)}`;
     part("message").textContent = alert.message ?? "";
   }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use crate::actors::board::Board;
-use crate::core::alert::Severity;
+use crate::core::alert::{RuleName, Severity};
 use crate::core::status::Phase;
 
 /// What the page may do: nothing but its own files, and the daemon that it came from.
@@ -382,12 +382,13 @@ fn firing(alert: &Alert) -> String {
     };
     let severity = alert.severity.name();
     let unit = unit(&alert.unit);
-    let much = format!(
-        "{}, limit {}, {} samples, {severity}",
-        with_unit(alert.value, unit),
-        with_unit(alert.threshold, unit),
-        alert.consecutive
-    );
+    // Ready or not has no measure.
+    let measure = if alert.name == RuleName::NotReady.name() {
+        String::new()
+    } else {
+        format!("{}, limit {}, ", with_unit(alert.value, unit), with_unit(alert.threshold, unit))
+    };
+    let much = format!("{measure}{} samples, {severity}", alert.consecutive);
     row(severity, "firing", mark, &alert.name, &alert.instance, &format!("since {} UTC", clock(alert.since)), &much)
         + &format!("<p class=\"message\">{}</p></li>", escape(&alert.message))
 }

@@ -290,8 +290,8 @@ async function fromFolder(path) {
   return { type: TYPES[name.split(".").at(-1)], body };
 }
 
-/** Starts it: `say(name)` changes what it says, `push()` measures once more, `stop()` lets it go silent. */
-export async function start(name, { pageFrom = null, port = 0 } = {}) {
+/** Starts it; a `mute` one has the page but no news: `say(name)` changes what it says, `push()` measures once more, `stop()` lets it go silent. */
+export async function start(name, { pageFrom = null, port = 0, mute = false } = {}) {
   let story = scenario(name);
   const asked = [];
   const server = createServer(async (request, response) => {
@@ -302,6 +302,7 @@ export async function start(name, { pageFrom = null, port = 0 } = {}) {
       response.end(JSON.stringify(value));
     };
     try {
+      if (mute && pathname.startsWith("/api/")) return json(404, { error: "Not Found" });
       if (pathname === "/api/v1/monitoring/status") return json(200, status(story));
       if (pathname === "/api/v1/history") {
         const after = Number(searchParams.get("after") ?? 0);

@@ -331,6 +331,20 @@ if (!DAEMON) {
     }
   });
 
+  test("where news are not to be had, the server's own words stand", async (context) => {
+    const fake = await start("healthy", { pageFrom: PAGE_FROM, mute: true });
+    const page = await browser.newPage();
+    context.after(async () => {
+      await page.close();
+      await fake.stop();
+    });
+    await page.goto(fake.url);
+    await page.locator("#contact", { hasText: "it answers 404" }).waitFor();
+    await page.waitForTimeout(1500);
+    assert.match(await word(page), /^(Serving|Not ready)$/);
+    assert.notEqual(await page.locator("body").getAttribute("data-tone"), "lost");
+  });
+
   test("dropped pictures are taken", async (context) => {
     const { page } = await open(context, "healthy");
     const bytes = [...(await readFile(PICTURE))];

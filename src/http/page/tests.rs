@@ -201,7 +201,7 @@ fn gzip_is_sent_to_those_who_take_it() {
 
 #[test]
 fn values_are_short() {
-    let shown = [0.0, 0.349, 5.0, 3.14, 9.96, 42.4, 1234.5].map(number);
+    let shown = [0.0, 0.349, 5.0, 3.12, 9.96, 42.4, 1234.5].map(number);
     assert_eq!(shown, ["0", "0.35", "5", "3.1", "10", "42", "1234"]);
     let lengths = [5, 60, 3700, 93_000].map(|seconds| span(Duration::from_secs(seconds)).replace('\u{a0}', " "));
     assert_eq!(lengths, ["5 s", "1 min", "1 h 1 min", "1 d 1 h"]);
