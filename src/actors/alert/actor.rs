@@ -116,7 +116,8 @@ impl Handler<Observe> for Alerts {
                 self.tell(change, observe.at.wall);
             }
         }
-        if changed {
+        // What fires is shown with the value of this sample.
+        if changed || self.machine.fires() {
             self.announce();
         }
     }

@@ -163,6 +163,11 @@ impl Machine {
         watched.filter(|key| !seen.contains(&key.instance.as_str())).cloned().collect()
     }
 
+    /// Whether anything fires now.
+    pub fn fires(&self) -> bool {
+        self.watches.values().any(|watch| watch.firing.is_some())
+    }
+
     /// What fires now.
     pub fn firing(&self) -> Vec<Alert> {
         let firing = self.watches.iter().filter_map(|(key, watch)| Some((key, watch.firing?)));
