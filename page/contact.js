@@ -38,8 +38,8 @@ export class History {
 
   push(sample) {
     if (!Number.isFinite(sample?.at_ms)) return;
-    // A daemon that started again counts from the beginning; the time of day goes on.
-    if (this.last && sample.at_ms <= this.last.at_ms) return;
+    // Where the daemon's clock stepped back, what it took for the future is over.
+    while (this.last?.at_ms >= sample.at_ms) this.samples.pop();
     this.samples.push(sample);
     while (this.samples[0].at_ms < sample.at_ms - this.window) this.samples.shift();
   }
@@ -54,6 +54,7 @@ export class Contact {
   #timer = null;
   #asking = false;
   #number = null;
+  #askedMs = null;
   #uptime = 0;
   #changes = null;
 
@@ -88,26 +89,27 @@ export class Contact {
     this.#timer = setTimeout(() => this.#look(), wait);
   }
 
-  /** Brings the history up to the status: most often by nothing, or by the one sample that came with it. */
+  /** Brings the history up to the status: asked for where a sample was taken since, or where an alert came or went. */
   async #follow(status) {
-    const sample = status.current_resources;
-    const number = sample?.number;
-    const started = (status.uptime_seconds ?? 0) < this.#uptime || number < this.#number;
+    const now = performance.now();
+    const alerts = status.alerts ?? {};
     const changes = JSON.stringify([
-      status.alerts?.firing?.map((alert) => [alert.alert, alert.instance, alert.since]),
-      status.alerts?.changes?.[0]?.at,
+      alerts.firing?.map((alert) => [alert.alert, alert.instance, alert.since]),
+      alerts.changes?.at(-1)?.at,
     ]);
-    const known = this.#number !== null && !started && changes === this.#changes;
-    if (known && number === this.#number) return false;
-    if (known && number === this.#number + 1) {
-      this.history.push(sample);
-    } else {
-      const after = this.#number !== null && !started ? `?after=${this.#number}` : "";
-      const answer = await ask(`/api/v1/history${after}`);
-      this.history.take(answer);
-    }
-    this.#number = number ?? this.history.last?.number ?? null;
-    this.#uptime = status.uptime_seconds ?? 0;
+    const uptime = status.uptime_seconds ?? 0;
+    const started = uptime < this.#uptime;
+    this.#uptime = uptime;
+    const age = status.snapshot?.age_seconds;
+    const taken = this.#askedMs === null || (Number.isFinite(age) && age * 1000 < now - this.#askedMs);
+    if (!taken && !started && changes === this.#changes) return false;
+    const whole = this.#number === null || started;
+    let answer = await ask(`/api/v1/history${whole ? "" : `?after=${this.#number}`}`);
+    // Another daemon counts from the beginning.
+    if (taken && !whole && !answer.samples?.length) answer = await ask("/api/v1/history");
+    this.history.take(answer);
+    this.#number = this.history.last?.number ?? null;
+    this.#askedMs = now;
     this.#changes = changes;
     return true;
   }

@@ -114,17 +114,20 @@ setInterval(() => document.hidden || told(), 1000);
 
 const RANKS = ["critical", "warning", "info"];
 const bySeverity = (one, other) => RANKS.indexOf(one.severity) - RANKS.indexOf(other.severity);
+const samples = (count) => `${count} sample${count === 1 ? "" : "s"}`;
 const title = (alert) => words(alert.alert) + (alert.instance ? ` ${alert.instance}` : "");
 
 function health(status, firing, stale) {
-  if (status.monitoring_active === false) return "The box is not watched.";
+  if (!known(status.snapshot?.age_seconds)) return "The box has not been measured yet.";
   if (stale) return `The box was last measured ${span(status.snapshot.age_seconds)} ago.`;
+  if (status.monitoring_active === false) return "The box is not watched for the moment.";
   const others = firing.filter((alert) => alert.alert !== "not_ready");
   if (!others.length) return firing.length ? "Nothing else is firing." : "The box is well, nothing is firing.";
   const [first] = others;
   if (others.length === 1) {
+    if (!known(first.value)) return `${title(first)} has no value since ${moment(first.since)}.`;
     const [value, limit] = [first.value, first.threshold].map((one) => withUnit(one, first.unit));
-    return `${title(first)} ${value}, over ${limit} since ${moment(first.since)}.`;
+    return `${title(first)} ${value}, limit ${limit}, since ${moment(first.since)}.`;
   }
   const named = others
     .slice(0, 3)
@@ -180,15 +183,16 @@ function row(alert, resolved) {
   const values =
     alert.alert === "not_ready"
       ? ""
-      : `${withUnit(alert.value, alert.unit)}, limit ${withUnit(alert.threshold, alert.unit)}, `;
+      : known(alert.value)
+        ? `${withUnit(alert.value, alert.unit)}, limit ${withUnit(alert.threshold, alert.unit)}, `
+        : "no value, ";
   if (alert.state) {
     const length = (Date.parse(alert.at) - Date.parse(alert.since)) / 1000;
     part("much").textContent = known(length) ? `resolved after ${span(length)}` : "resolved";
     part("when").textContent = moment(alert.at);
   } else {
-    part("much").textContent = `${values}${alert.consecutive} samples, ${alert.severity}`;
+    part("much").textContent = `${values}${samples(alert.consecutive)}, ${alert.severity}`;
     part("when").textContent = `since ${moment(alert.since)}`;
-    part("message").textContent = alert.message ?? "";
   }
   return item;
 }
@@ -220,13 +224,15 @@ const FIGURES = {
   },
   cpu: {
     rule: "cpu",
-    now: (status) => status.current_resources?.cpu_percent,
+    now: (status) => status.current_resources?.cpu?.usage_percent,
+    scope: (status) => status.current_resources?.cpu?.scope,
     past: (sample) => sample.cpu_percent,
     top: 100,
   },
   memory: {
     rule: "memory",
-    now: (status) => status.current_resources?.memory_percent,
+    now: (status) => status.current_resources?.memory?.used_percent,
+    scope: (status) => status.current_resources?.memory?.scope,
     past: (sample) => sample.memory_percent,
     top: 100,
   },
@@ -249,15 +255,15 @@ function figures(status) {
     const over = breached || Boolean(firing);
     tile.dataset.over = over ? "yes" : "no";
     write(part("number"), (figure.format ?? number)(value));
+    if (figure.scope) write(part("scope"), figure.scope(status) === "container" ? "container" : "");
     if (name === "queue") write(part("unit"), `of ${status.queue?.limit ?? "–"}`);
     const errors = status.traffic?.errors_percent;
     const bound = known(limit) ? `limit ${name === "queue" ? whole(limit) : withUnit(limit, rule.unit)}` : "";
     write(part("limit"), name === "rate" ? (known(errors) ? `errors ${number(errors)} %` : "") : bound);
-    const samples = firing?.consecutive ?? inARow(figure, limit);
     const much = breached
       ? `${places ? whole(value - limit) : withUnit(value - limit, rule.unit)} over`
       : "not clear yet";
-    write(part("note"), over ? `${much}, ${samples} sample${samples === 1 ? "" : "s"}` : "");
+    write(part("note"), over ? (breached ? `${much}, ${samples(firing?.consecutive ?? inARow(figure, limit))}` : much) : "");
     spark(tile, figure, limit);
   }
 }

@@ -3,9 +3,10 @@
 //! The page is live by its script. What it shows without one, and before one has run, is [`render`]ed here: the state,
 //! the figures and the alerts.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -16,9 +17,13 @@ use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
-use crate::actors::board::Board;
-use crate::core::alert::{RuleName, Severity};
-use crate::core::status::Phase;
+use super::status;
+use crate::actors::alert::{Told, host_name};
+use crate::actors::board::{Board, Published};
+use crate::actors::monitor::Taken;
+use crate::core::alert::{Alert, RuleName, Severity};
+use crate::core::sample::Scope;
+use crate::core::status::{CanaryState, Phase, Room};
 
 /// What the page may do: nothing but its own files, and the daemon that it came from.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
@@ -28,6 +33,10 @@ const TEMPLATE: &str = include_str!("../../page/index.html");
 const HASH_DIGITS: usize = 16;
 /// The time that a sparkline spans, in seconds.
 const SPARK_SECONDS: f64 = 900.0;
+/// The points that a sparkline has at most.
+const SPARK_POINTS: usize = 120;
+/// The resolved alerts that are shown.
+const MOST_RESOLVED: usize = 6;
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const ICON: &str = "image/svg+xml";
@@ -149,7 +158,7 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 /// What the page shows before its script has asked for anything.
 #[derive(Clone, Debug)]
 pub struct PageState {
-    /// The box, or the daemon on it.
+    /// The box.
     pub host: String,
     /// The snapshot's readiness, with its reason.
     pub readiness: Result<(), String>,
@@ -161,6 +170,8 @@ pub struct PageState {
     pub facts: Vec<Fact>,
     /// Requests in a second.
     pub rate: Figure,
+    /// Requests that failed, per cent.
+    pub errors_percent: Option<f64>,
     /// 95th percentile of the latency in milliseconds.
     pub p95: Figure,
     /// Places taken in the queue.
@@ -174,7 +185,7 @@ pub struct PageState {
     /// The alerts that fire, the worst first.
     pub firing: Vec<Alert>,
     /// The last alerts that were resolved, the newest first.
-    pub resolved: Vec<Resolved>,
+    pub resolved: Vec<Told>,
     /// Versions, in one line.
     pub build: String,
     /// When all this was so.
@@ -184,7 +195,7 @@ pub struct PageState {
 /// What is known of the box's own samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Watch {
-    /// No samples are taken.
+    /// No sample has been taken yet.
     Off,
     /// The last sample is as young as it should be.
     Fresh,
@@ -215,72 +226,74 @@ pub struct Figure {
     pub limit: Option<f64>,
     /// Samples in a row, back from now, that were over the limit.
     pub samples_over: u32,
+    /// Whether its rule fires.
+    pub firing: bool,
+    /// Whether it is that of the daemon's container, not of the whole box.
+    pub contained: bool,
     /// Its past, oldest first: seconds before now, and the value.
     pub past: Vec<(f64, Option<f64>)>,
 }
 
-/// An alert that fires.
-#[derive(Clone, Debug)]
-pub struct Alert {
-    /// The rule, such as `gpu_memory`.
-    pub name: String,
-    /// Which of several, such as a mount; may be empty.
-    pub instance: String,
-    /// How bad it is.
-    pub severity: Severity,
-    /// The last value.
-    pub value: f64,
-    /// What it is over.
-    pub threshold: f64,
-    /// `percent`, `celsius`, `ms` or another.
-    pub unit: String,
-    /// Breaches in a row.
-    pub consecutive: u32,
-    /// When it began.
-    pub since: SystemTime,
-    /// What it says.
-    pub message: String,
-}
-
-/// An alert that was resolved.
-#[derive(Clone, Debug)]
-pub struct Resolved {
-    /// The rule.
-    pub name: String,
-    /// Which of several; may be empty.
-    pub instance: String,
-    /// When it began.
-    pub since: SystemTime,
-    /// When it ended.
-    pub at: SystemTime,
-}
-
-/// What the board knows: figures and alerts join it with the monitor.
+/// What the board knows.
 fn state(board: &Board) -> PageState {
     let published = board.published();
-    let fact = |name, value: String, more: &str| Fact { name, value, more: more.to_owned() };
-    let mut facts = vec![match &published.model {
-        Some(model) => fact("Model", format!("{} {}", model.name, model.version), ""),
-        None => fact("Model", "none".to_owned(), ""),
-    }];
-    if let Some(model) = &published.model {
-        facts.push(fact("Variant", if model.quantized { "quantized" } else { "original" }.to_owned(), ""));
-    }
-    facts.push(fact("Up for", span(board.started.elapsed()), ""));
+    let samples = board.history(0);
+    let latest = samples.last();
+    let interval = board.config.monitor.interval_seconds;
+    let watch = match latest.map(|taken| taken.at.elapsed()) {
+        None => Watch::Off,
+        Some(age) if age > status::longest_age(interval) => Watch::Stale { age },
+        Some(_) => Watch::Fresh,
+    };
+    let alerts = &published.alerts;
+    let mut firing = alerts.firing.clone();
+    firing.sort_by_key(|alert| Reverse(alert.severity));
+    let resolved = alerts.changes.iter().rev().filter(|told| !told.firing).take(MOST_RESOLVED).cloned().collect();
+    let places = board.queue.limit();
+    let rules = board.config.alerts.rules();
+    let figure = |rule: Option<RuleName>, scale: f64, value: fn(&Taken) -> Option<f64>| {
+        let rule = rule.and_then(|name| Some((name, rules.get(&name)?))).filter(|(_, rule)| rule.enabled);
+        let limit = rule.map(|(_, rule)| rule.raise_above * scale);
+        let alert = alerts.firing.iter().find(|alert| rule.is_some_and(|(name, _)| name == alert.key.rule));
+        let is_over = |taken: &&Arc<Taken>| value(taken).zip(limit).is_some_and(|(value, limit)| value > limit);
+        Figure {
+            value: latest.and_then(|taken| value(taken)),
+            limit,
+            samples_over: match alert {
+                Some(alert) => alert.consecutive,
+                None => u32::try_from(samples.iter().rev().take_while(is_over).count()).unwrap_or(u32::MAX),
+            },
+            firing: alert.is_some(),
+            contained: false,
+            past: past(&samples, interval, value),
+        }
+    };
+    let contained = |scope: Option<Scope>| scope == Some(Scope::Container);
     PageState {
-        host: board.config.server.name.clone(),
+        host: host_name(),
         readiness: published.status.readiness(),
         starting: published.status.phase == Phase::Starting,
-        watch: Watch::Off,
-        facts,
-        rate: Figure::default(),
-        p95: Figure::default(),
-        queue: Figure { value: Some(board.queue.held() as f64), ..Figure::default() },
-        queue_places: board.config.model.queue_limit,
-        cpu: Figure::default(),
-        memory: Figure::default(),
-        firing: Vec::new(),
-        resolved: Vec::new(),
+        watch,
+        facts: facts(board, &published),
+        rate: figure(None, 1.0, |taken| Some(taken.service.requests_per_second)),
+        errors_percent: latest.and_then(|taken| taken.service.traffic.errors_percent()),
+        p95: figure(Some(RuleName::Latency), 1.0, |taken| taken.service.traffic.p95_ms),
+        queue: Figure {
+            value: Some(board.queue.held() as f64),
+            // The rule counts per cent of the places.
+            ..figure(Some(RuleName::Queue), places as f64 / 100.0, |taken| Some(taken.service.queue_waiting as f64))
+        },
+        queue_places: places,
+        cpu: Figure {
+            contained: contained(latest.and_then(|taken| Some(taken.sample.cpu.as_ref()?.scope))),
+            ..figure(Some(RuleName::Cpu), 1.0, |taken| taken.sample.cpu.as_ref()?.usage_percent)
+        },
+        memory: Figure {
+            contained: contained(latest.and_then(|taken| Some(taken.sample.memory?.scope))),
+            ..figure(Some(RuleName::Memory), 1.0, |taken| Some(taken.sample.memory?.used_percent))
+        },
+        firing,
+        resolved,
         build: format!(
             "edge-service {} ({}), ONNX Runtime {}",
             env!("CARGO_PKG_VERSION"),
@@ -289,6 +302,61 @@ fn state(board: &Board) -> PageState {
         ),
         at: SystemTime::now(),
     }
+}
+
+fn facts(board: &Board, published: &Published) -> Vec<Fact> {
+    let fact = |name, value: String, more: String| Fact { name, value, more };
+    let mut facts = Vec::new();
+    match &published.model {
+        None => facts.push(fact("Model", "none".to_owned(), String::new())),
+        Some(model) => {
+            let (variant, why) = status::variant(model);
+            let provider = status::PROVIDER.trim_end_matches("ExecutionProvider");
+            let (canary, reason) = match &published.status.canary {
+                CanaryState::Well => ("well", String::new()),
+                CanaryState::Failing { reason } => ("failing", reason.clone()),
+            };
+            facts.push(fact("Model", format!("{} {}", model.name, model.version), String::new()));
+            facts.push(fact("Variant", variant.to_owned(), why.to_owned()));
+            facts.push(fact("Runs on", provider.to_owned(), String::new()));
+            facts.push(fact("Canary", canary.to_owned(), reason));
+        }
+    }
+    facts.push(fact("Up for", span(board.started.elapsed()), String::new()));
+    let down: Vec<String> = published.status.down.iter().map(|room| format!("{room} down")).collect();
+    let restarts: u64 =
+        Room::RESTARTED.iter().map(|room| board.metrics.actor_restarts.with_label_values(&[room.name()]).get()).sum();
+    facts.push(fact(
+        "Rooms",
+        if down.is_empty() { "all up".to_owned() } else { down.join(", ") },
+        match restarts {
+            0 => String::new(),
+            1 => "1 restart".to_owned(),
+            more => format!("{more} restarts"),
+        },
+    ));
+    facts
+}
+
+/// The past of one value: its highest ones where there are more samples than a small line can show.
+fn past(samples: &[Arc<Taken>], interval: f64, value: fn(&Taken) -> Option<f64>) -> Vec<(f64, Option<f64>)> {
+    let Some(last) = samples.last() else { return Vec::new() };
+    let age = |taken: &Taken| last.at.saturating_duration_since(taken.at).as_secs_f64();
+    let shown: Vec<&Arc<Taken>> = samples.iter().filter(|taken| age(taken) <= SPARK_SECONDS).collect();
+    let each = shown.len().div_ceil(SPARK_POINTS).max(1);
+    let mut past: Vec<(f64, Option<f64>)> = Vec::new();
+    for some in shown.chunks(each) {
+        let highest = some.iter().filter_map(|taken| value(taken)).reduce(f64::max);
+        let age = some.last().map_or(0.0, |taken| age(taken));
+        // Where samples are missing, so is the line.
+        if let Some((before, _)) = past.last()
+            && before - age > 2.5 * interval * each as f64
+        {
+            past.push((before - interval, None));
+        }
+        past.push((age, highest));
+    }
+    past
 }
 
 /// The page with `state` in it, every text escaped.
@@ -327,6 +395,7 @@ fn slot(state: &PageState, key: &str) -> Option<String> {
             None => "Nothing firing, and nothing has.".to_owned(),
         },
         "build" => escape(&state.build),
+        "rate_limit" => state.errors_percent.map(|errors| format!("errors {} %", number(errors))).unwrap_or_default(),
         "queue_places" => state.queue_places.to_string(),
         _ => {
             let (name, part) = key.split_once('_')?;
@@ -358,7 +427,7 @@ fn tone(state: &PageState) -> &'static str {
 
 fn health(state: &PageState) -> String {
     match state.watch {
-        Watch::Off => return "The box is not watched.".to_owned(),
+        Watch::Off => return "The box has not been measured yet.".to_owned(),
         Watch::Stale { age } => return format!("The box was last measured {} ago.", span(age)),
         Watch::Fresh => {}
     }
@@ -381,36 +450,35 @@ fn firing(alert: &Alert) -> String {
         Severity::Info => "info",
     };
     let severity = alert.severity.name();
-    let unit = unit(&alert.unit);
-    // Ready or not has no measure.
-    let measure = if alert.name == RuleName::NotReady.name() {
-        String::new()
-    } else {
-        format!("{}, limit {}, ", with_unit(alert.value, unit), with_unit(alert.threshold, unit))
+    let unit = unit(alert.key.rule.unit());
+    let measure = match alert.value {
+        // Ready or not has no measure.
+        _ if alert.key.rule == RuleName::NotReady => String::new(),
+        Some(value) => format!("{}, limit {}, ", with_unit(value, unit), with_unit(alert.threshold, unit)),
+        None => "no value, ".to_owned(),
     };
-    let much = format!("{measure}{} samples, {severity}", alert.consecutive);
-    row(severity, "firing", mark, &alert.name, &alert.instance, &format!("since {} UTC", clock(alert.since)), &much)
-        + &format!("<p class=\"message\">{}</p></li>", escape(&alert.message))
+    let plural = if alert.consecutive == 1 { "" } else { "s" };
+    let much = format!("{measure}{} sample{plural}, {severity}", alert.consecutive);
+    row(severity, "firing", mark, alert, &format!("since {} UTC", clock(alert.since)), &much)
 }
 
-fn resolved(alert: &Resolved) -> String {
-    let much = match alert.at.duration_since(alert.since) {
+fn resolved(told: &Told) -> String {
+    let much = match told.at.duration_since(told.alert.since) {
         Ok(length) => format!("resolved after {}", span(length)),
         Err(_) => "resolved".to_owned(),
     };
-    let when = format!("{} UTC", clock(alert.at));
-    row("info", "resolved", "well", &alert.name, &alert.instance, &when, &much) + "</li>"
+    row("info", "resolved", "well", &told.alert, &format!("{} UTC", clock(told.at)), &much)
 }
 
-/// A row of a list of alerts, still open.
-fn row(severity: &str, state: &str, mark: &str, name: &str, instance: &str, when: &str, much: &str) -> String {
+/// A row of a list of alerts.
+fn row(severity: &str, state: &str, mark: &str, alert: &Alert, when: &str, much: &str) -> String {
     format!(
         "<li class=\"alert\" data-severity=\"{severity}\" data-state=\"{state}\">\
          <svg class=\"mark\" aria-hidden=\"true\"><use href=\"#mark-{mark}\"></use></svg>\
          <p class=\"what\"><b>{}</b> <span class=\"instance\">{}</span></p>\
-         <p class=\"when\">{}</p><p class=\"much\">{}</p>",
-        escape(&words(name)),
-        escape(instance),
+         <p class=\"when\">{}</p><p class=\"much\">{}</p></li>",
+        escape(&words(alert.key.rule.name())),
+        escape(&alert.key.instance),
         escape(when),
         escape(much)
     )
@@ -418,13 +486,20 @@ fn row(severity: &str, state: &str, mark: &str, name: &str, instance: &str, when
 
 impl Figure {
     fn slot(&self, part: &str, unit: &str, top: Option<f64>) -> Option<String> {
-        let over = self.value.zip(self.limit).map(|(value, limit)| value - limit).filter(|over| *over > 0.0);
         let spark = || Spark::of(self, top);
+        let over = self.firing || self.over().is_some();
         Some(match part {
             "value" => escape(&self.value.map_or_else(|| "–".to_owned(), number)),
-            "over" => if over.is_some() { "yes" } else { "no" }.to_owned(),
+            "scope" => if self.contained { "container" } else { "" }.to_owned(),
+            "over" => if over { "yes" } else { "no" }.to_owned(),
             "limit" => self.limit.map(|limit| format!("limit {}", escape(&with_unit(limit, unit)))).unwrap_or_default(),
-            "note" => over.map(|over| self.note(over, unit)).unwrap_or_default(),
+            "note" => {
+                if over {
+                    self.note(unit)
+                } else {
+                    String::new()
+                }
+            }
             "line" => spark().line,
             "area" => spark().area,
             "bound" => spark().bound,
@@ -432,7 +507,13 @@ impl Figure {
         })
     }
 
-    fn note(&self, over: f64, unit: &str) -> String {
+    fn over(&self) -> Option<f64> {
+        let (value, limit) = self.value.zip(self.limit)?;
+        (value > limit).then_some(value - limit)
+    }
+
+    fn note(&self, unit: &str) -> String {
+        let Some(over) = self.over() else { return "not clear yet".to_owned() };
         let samples = self.samples_over.max(1);
         let plural = if samples == 1 { "" } else { "s" };
         format!("{} over, {samples} sample{plural}", escape(&with_unit(over, unit)))

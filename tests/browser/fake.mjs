@@ -27,6 +27,8 @@ const rule = (raise_above, clear_below, unit = "percent", severity = "warning") 
   unit,
   severity,
   enabled: true,
+  consecutive: 3,
+  clear_consecutive: 3,
 });
 const THRESHOLDS = {
   cpu: rule(80, 70),
@@ -43,7 +45,7 @@ const THRESHOLDS = {
   errors: rule(5, 1),
   queue: rule(80, 50),
   not_ready: rule(50, 50, "percent", "critical"),
-  restarts: rule(2, 1, "count"),
+  restarts: rule(2, 1, "restarts"),
 };
 
 /** A quarter of an hour of a box: `story` changes each sample by its place from 0 (oldest) to 1 (newest). */
@@ -91,6 +93,10 @@ const iso = (ms) => new Date(ms).toISOString();
 
 /** What the daemon says in each story. */
 export function scenario(name, now = Date.now()) {
+  return { ...told(name, now), measured: Date.now() - 1200 };
+}
+
+function told(name, now) {
   const alert = (fields) => ({
     instance: "",
     severity: "warning",
@@ -99,16 +105,8 @@ export function scenario(name, now = Date.now()) {
     message: "",
     ...fields,
   });
+  // As the daemon has them: the oldest first.
   const changes = [
-    alert({
-      alert: "disk",
-      instance: "/data",
-      value: 84.2,
-      threshold: 90,
-      since: iso(now - 7_900_000),
-      at: iso(now - 7_200_000),
-      state: "resolved",
-    }),
     alert({
       alert: "disk",
       instance: "/data",
@@ -117,6 +115,15 @@ export function scenario(name, now = Date.now()) {
       since: iso(now - 7_900_000),
       at: iso(now - 7_900_000),
       state: "firing",
+    }),
+    alert({
+      alert: "disk",
+      instance: "/data",
+      value: 84.2,
+      threshold: 85,
+      since: iso(now - 7_900_000),
+      at: iso(now - 7_200_000),
+      state: "resolved",
     }),
   ];
   const base = {
@@ -131,11 +138,11 @@ export function scenario(name, now = Date.now()) {
       name: "digits",
       version: "3",
       variant: "quantized",
-      variant_reason: "preferred, and its answers agree",
+      variant_reason: "preferred by model.use_quantized, and it loads",
       provider: "CPUExecutionProvider",
       loaded_at: iso(now - 93_000_000),
       takes_pictures: true,
-      canary: { state: "well", reason: null },
+      canary: { state: "well", reason: null, asks: "known answer" },
     },
     actors: ["model", "engine", "web", "monitor", "alert"].map((room) => ({ name: room, state: "up", restarts: 0 })),
   };
@@ -196,7 +203,7 @@ export function scenario(name, now = Date.now()) {
       threshold: 85,
       consecutive: 26,
       since: iso(from),
-      message: "memory is 92.8 percent, over 85 percent for 26 samples; the daemon itself holds 310 MiB",
+      message: "memory is 92.8 %, above 85.0 % for 26 samples",
     }),
     alert({
       alert: "pressure_memory",
@@ -204,13 +211,12 @@ export function scenario(name, now = Date.now()) {
       threshold: 20,
       consecutive: 14,
       since: iso(now - 130_000),
-      message: "tasks waited for memory 34.6 percent of the time",
+      message: "pressure_memory is 34.6 %, above 20.0 % for 14 samples",
     }),
   ];
   const spans = firing.map((one) => ({ alert: one.alert, instance: "", from_ms: Date.parse(one.since), to_ms: null }));
   spans.push({ alert: "latency", instance: "", from_ms: now - 640_000, to_ms: now - 560_000 });
   const fresh = [
-    ...firing.map((one) => ({ ...one, state: "firing", at: one.since })),
     alert({
       alert: "latency",
       value: 61,
@@ -220,10 +226,11 @@ export function scenario(name, now = Date.now()) {
       at: iso(now - 560_000),
       state: "resolved",
     }),
+    ...firing.map((one) => ({ ...one, state: "firing", at: one.since })),
   ];
-  const told = { ...base, gpu: true, samples, firing, changes: [...fresh, ...changes], spans };
-  told.actors = base.actors.map((actor) => (actor.name === "engine" ? { ...actor, restarts: 1 } : actor));
-  if (name !== "unready") return told;
+  const trouble = { ...base, gpu: true, samples, firing, changes: [...changes, ...fresh], spans };
+  trouble.actors = base.actors.map((actor) => (actor.name === "engine" ? { ...actor, restarts: 1 } : actor));
+  if (name !== "unready") return trouble;
   const unready = alert({
     alert: "not_ready",
     severity: "critical",
@@ -231,34 +238,49 @@ export function scenario(name, now = Date.now()) {
     threshold: 50,
     consecutive: 9,
     since: iso(now - 95_000),
-    message: "the daemon is not ready: canary: the answers differ",
+    message: "not_ready is 100.0 %, above 50.0 % for 9 samples",
   });
   return {
-    ...told,
+    ...trouble,
     ready: false,
     reason: "canary: the answers differ from those at warm-up",
     firing: [unready, ...firing],
-    model: { ...base.model, canary: { state: "failing", reason: "the answers differ" } },
+    model: { ...base.model, canary: { ...base.model.canary, state: "failing", reason: "the answers differ" } },
     spans: [...spans, { alert: "not_ready", instance: "", from_ms: now - 95_000, to_ms: null }],
   };
 }
 
-function status(story) {
+/** A sample of the box as the status has it. */
+function resources(sample) {
+  if (!sample) return { cpu: null, memory: null, swap: null, disks: [], gpus: [], pressure: null, temperatures: [] };
+  const percent = (used_percent) => (used_percent === null ? null : { scope: "box", used_percent });
+  return {
+    cpu: { scope: "box", usage_percent: sample.cpu_percent, per_core: [] },
+    memory: percent(sample.memory_percent),
+    swap: percent(sample.swap_percent),
+    disks: sample.disks.map(({ mount, percent }) => ({ mount, used_percent: percent })),
+    gpus: [],
+    pressure: null,
+    temperatures: [],
+  };
+}
+
+export function status(story) {
   const last = story.samples.at(-1) ?? null;
   return {
     monitoring_active: true,
     monitor_interval: INTERVAL_MS / 1000,
     thresholds: THRESHOLDS,
     gpu_available: story.gpu,
-    current_resources: last,
-    snapshot: { age_seconds: 1.2, stale: false },
+    current_resources: resources(last),
+    snapshot: { age_seconds: (Date.now() - story.measured) / 1000, stale: false },
     ready: story.ready,
     reason: story.reason,
     phase: story.phase,
     model: story.model,
     queue: { waiting: last?.queue_waiting ?? 0, limit: 64 },
     traffic: {
-      requests_per_second: last?.requests_per_second ?? null,
+      requests_per_second: last?.requests_per_second ?? 0,
       errors_percent: last?.errors_percent ?? null,
       p50_ms: last?.p50_ms ?? null,
       p95_ms: last?.p95_ms ?? null,
@@ -271,6 +293,12 @@ function status(story) {
     host: "box1",
   };
 }
+
+export const past = (story, after = 0) => ({
+  interval_seconds: INTERVAL_MS / 1000,
+  samples: story.samples.filter((sample) => sample.number > after),
+  firing: story.spans,
+});
 
 async function fromFolder(path) {
   if (path === "/") {
@@ -306,11 +334,7 @@ export async function start(name, { pageFrom = null, port = 0, mute = false } = 
       if (pathname === "/api/v1/monitoring/status") return json(200, status(story));
       if (pathname === "/api/v1/history") {
         const after = Number(searchParams.get("after") ?? 0);
-        return json(200, {
-          interval_seconds: INTERVAL_MS / 1000,
-          samples: story.samples.filter((sample) => sample.number > after),
-          firing: story.spans,
-        });
+        return json(200, past(story, after));
       }
       if (pathname === "/api/v1/frames" && request.method === "POST") {
         const parts = [];
@@ -365,12 +389,23 @@ export async function start(name, { pageFrom = null, port = 0, mute = false } = 
     push: () => {
       const last = story.samples.at(-1);
       story.samples.push({ ...last, number: last.number + 1, at_ms: last.at_ms + INTERVAL_MS, cpu_percent: 61 });
+      story.measured = Date.now();
     },
     stop: () =>
       new Promise((resolve) => {
         server.closeAllConnections();
         server.close(resolve);
       }),
+    /** Another daemon on the same box, whose clock is `shift` milliseconds off. */
+    restart: (shift) => {
+      const samples = story.samples.slice(-3).map((sample, at) => ({
+        ...sample,
+        number: at + 1,
+        at_ms: Date.now() + shift - (2 - at) * INTERVAL_MS,
+        cpu_percent: 33,
+      }));
+      story = { ...story, samples, measured: Date.now() };
+    },
     again: () => new Promise((resolve) => server.listen(own, "127.0.0.1", resolve)),
   };
 }

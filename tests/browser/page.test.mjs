@@ -2,85 +2,27 @@
 // and with the daemon gone; light and dark, from a phone to a wall. Screenshots go to target/screenshots.
 //
 //   PAGE_FROM=URL   the page and its headers come from a daemon at URL, what it says from fake.mjs (else: page/ itself)
-//   DAEMON=URL      the daemon at URL says everything itself
-//   CHROMIUM=FILE   the browser, /usr/bin/chromium where unset
 import assert from "node:assert/strict";
-import { mkdir, readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
 
-import { chromium } from "playwright-core";
+import { PICTURE, shot, sound, visit } from "./browser.mjs";
+import { past, scenario, start, status } from "./fake.mjs";
 
-import { start } from "./fake.mjs";
-
-const { CHROMIUM = "/usr/bin/chromium", DAEMON, PAGE_FROM } = process.env;
-const SHOTS = fileURLToPath(new URL("../../target/screenshots/", import.meta.url));
-const PICTURE = fileURLToPath(new URL("../../models/digits/samples/7-03.png", import.meta.url));
+const { PAGE_FROM } = process.env;
 const SIZES = [
   [320, 640],
   [1280, 800],
   [2560, 1440],
 ];
 const SCHEMES = ["light", "dark"];
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-dev-shm-usage",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-let browser;
-before(async () => {
-  await mkdir(SHOTS, { recursive: true });
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
-});
-after(() => browser?.close());
-
-/** Opens the page against a daemon that says `story`; whatever leaves the origin or breaks the policy is noted. */
-async function open(context, story, { width = 1280, height = 800, colorScheme = "light", ...more } = {}) {
-  const fake = DAEMON
-    ? { url: DAEMON.replace(/\/$/, ""), asked: [], stop: async () => {} }
-    : await start(story, { pageFrom: PAGE_FROM });
-  const own = await browser.newContext({ viewport: { width, height }, colorScheme, ...more });
-  context.after(async () => {
-    await own.close();
-    await fake.stop().catch(() => {});
-  });
-  const page = await own.newPage();
-  const faults = [];
-  page.on("pageerror", (error) => faults.push(error.stack));
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type()) && !message.text().startsWith("Failed to load resource"))
-      faults.push(message.text());
-  });
-  page.on("request", (request) => {
-    const { origin, protocol } = new URL(request.url());
-    if (origin !== fake.url && protocol !== "blob:") faults.push(`asked elsewhere: ${request.url()}`);
-  });
-  await page.goto(fake.url);
-  if (more.javaScriptEnabled !== false) await page.locator("#contact", { hasText: "live" }).waitFor();
-  return { page, fake, faults };
+/** Opens the page against a daemon that says `story`. */
+async function open(context, story, { mute = false, ...look } = {}) {
+  const fake = await start(story, { pageFrom: PAGE_FROM, mute });
+  context.after(() => fake.stop().catch(() => {}));
+  return { fake, ...(await visit(context, fake.url, look)) };
 }
-
-/** What a person with another way of seeing or another screen would trip over. */
-async function sound(page, faults, where) {
-  const wide = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  assert.ok(wide[0] <= wide[1], `${where}: ${wide[0]} px are wider than the window's ${wide[1]} px`);
-  const findings = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ["violations"] })`);
-  const told = findings.violations.map(
-    (one) => `${one.id}: ${one.nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`,
-  );
-  assert.deepEqual(told, [], `${where}: axe-core finds something`);
-  assert.deepEqual(faults, [], where);
-}
-
-const shot = (page, name) => page.screenshot({ path: `${SHOTS}${name}.png`, fullPage: true });
 
 async function everywhere(context, story, look, { gone = false } = {}) {
   for (const colorScheme of SCHEMES) {
@@ -136,10 +78,10 @@ test("it may do nothing but talk to its daemon", async (context) => {
     })
     .catch((error) => error.message);
   assert.match(broken, /script-src|TrustedScriptURL|trusted/i);
-  if (!PAGE_FROM && !DAEMON) return;
+  if (!PAGE_FROM) return;
   assert.equal(headers["x-content-type-options"], "nosniff");
   assert.equal(headers["referrer-policy"], "no-referrer");
-  const origin = PAGE_FROM ?? fake.url;
+  const origin = PAGE_FROM;
   const path = body.match(/\/assets\/[^"]*page\.js/)[0];
   const file = await fetch(new URL(path, origin), { headers: { "accept-encoding": "gzip" } });
   assert.equal(file.headers.get("content-encoding"), "gzip");
@@ -175,13 +117,12 @@ test("a moment is looked at by keyboard in all charts", async (context) => {
   const names = stops.map((stop) => stop.name);
   for (const name of ["#alerts", "time", "/metrics", "/readyz", "/v2"])
     assert.ok(names.includes(name), `${name} is not reached: ${names}`);
-  if (!DAEMON) assert.ok(names.includes("file"), "the drop zone is not reached");
+  assert.ok(names.includes("file"), "the drop zone is not reached");
 
   await page.locator(".skip").focus();
   await page.keyboard.press("Enter");
   assert.equal(await page.evaluate(() => document.activeElement.id), "alerts");
 
-  if (DAEMON) return;
   await page.locator("#time").focus();
   const now = await page.locator("[data-chart=cpu] .worth").last().textContent();
   for (let press = 0; press < 20; press += 1) await page.keyboard.press("ArrowLeft");
@@ -195,7 +136,6 @@ test("a moment is looked at by keyboard in all charts", async (context) => {
 
 test("a pointer over one chart reads all of them", async (context) => {
   const { page } = await open(context, "healthy");
-  if (DAEMON) return;
   const box = await page.locator("[data-chart=memory] .u-over").boundingBox();
   await page.mouse.move(box.x + box.width * 0.3, box.y + box.height / 2);
   assert.match(await page.locator("#moment").textContent(), /^\d\d:\d\d:\d\d$/);
@@ -209,166 +149,178 @@ test("a pointer over one chart reads all of them", async (context) => {
   assert.equal(await page.locator("#moment").textContent(), "now");
 });
 
-if (!DAEMON) {
-  test("alerts come first, with their measure and since when", async (context) => {
-    await everywhere(context, "alert", async (page) => {
-      assert.equal(await word(page), "Serving");
-      assert.equal(await page.locator("body").getAttribute("data-tone"), "warn");
-      assert.deepEqual(await page.locator("#firing b").allTextContents(), ["Memory", "Memory pressure"]);
-      assert.match(await page.locator("#firing .when").first().textContent(), /^since .*\d\d:\d\d$/);
-      assert.match(await page.locator("[data-figure=memory] .note").textContent(), /% over, 26 samples/);
-      assert.equal(await page.locator("[data-chart=memory]").getAttribute("data-firing"), "yes");
-      assert.deepEqual(await charts(page), [
-        "Requests",
-        "Latency",
-        "Queue",
-        "CPU",
-        "Memory",
-        "Pressure",
-        "GPU",
-        "Temperature",
-        "Disks",
-      ]);
-    });
+test("alerts come first, with their measure and since when", async (context) => {
+  await everywhere(context, "alert", async (page) => {
+    assert.equal(await word(page), "Serving");
+    assert.equal(await page.locator("body").getAttribute("data-tone"), "warn");
+    assert.deepEqual(await page.locator("#firing b").allTextContents(), ["Memory", "Memory pressure"]);
+    assert.match(await page.locator("#firing .when").first().textContent(), /^since .*\d\d:\d\d$/);
+    assert.match(await page.locator("[data-figure=memory] .note").textContent(), /% over, 26 samples/);
+    assert.equal(await page.locator("[data-chart=memory]").getAttribute("data-firing"), "yes");
+    assert.deepEqual(await charts(page), [
+      "Requests",
+      "Latency",
+      "Queue",
+      "CPU",
+      "Memory",
+      "Pressure",
+      "GPU",
+      "Temperature",
+      "Disks",
+    ]);
   });
+});
 
-  test("a box that does not serve says why and since when", async (context) => {
-    await everywhere(context, "unready", async (page) => {
-      assert.equal(await word(page), "Not ready");
-      assert.match(await page.locator("#reason").textContent(), /^canary: the answers differ .* since .*\d\d:\d\d$/);
-      assert.equal(await page.locator("body").getAttribute("data-tone"), "bad");
-      assert.match(await page.title(), /^Not ready · box1$/);
-    });
+test("a box that does not serve says why and since when", async (context) => {
+  await everywhere(context, "unready", async (page) => {
+    assert.equal(await word(page), "Not ready");
+    assert.match(await page.locator("#reason").textContent(), /^canary: the answers differ .* since .*\d\d:\d\d$/);
+    assert.equal(await page.locator("body").getAttribute("data-tone"), "bad");
+    assert.match(await page.title(), /^Not ready · box1$/);
   });
+});
 
-  test("what the box lacks is not drawn", async (context) => {
-    const { page, faults } = await open(context, "bare");
-    assert.deepEqual(await charts(page), ["Requests", "Latency", "Queue", "CPU"]);
-    assert.equal(await page.locator("[data-figure=memory] .number").textContent(), "–");
-    assert.equal(await page.locator("#try").isVisible(), false);
-    await sound(page, faults, "bare");
-    await shot(page, "bare-light-1280");
+test("what the box lacks is not drawn", async (context) => {
+  const { page, faults } = await open(context, "bare");
+  assert.deepEqual(await charts(page), ["Requests", "Latency", "Queue", "CPU"]);
+  assert.equal(await page.locator("[data-figure=memory] .number").textContent(), "–");
+  assert.equal(await page.locator("#try").isVisible(), false);
+  await sound(page, faults, "bare");
+  await shot(page, "bare-light-1280");
+});
+
+test("a daemon that is gone is said at once, and so is its return", async (context) => {
+  await everywhere(
+    context,
+    "alert",
+    async (page) => {
+      assert.match(await word(page), /^No contact for \d+\s(s|min)/);
+      assert.match(await page.locator("#box").textContent(), /as it was at \d\d:\d\d:\d\d/);
+      assert.match(await page.locator("#spoken").textContent(), /No contact/);
+      assert.ok(await page.locator("#again").isVisible());
+    },
+    { gone: true },
+  );
+
+  const { page, fake } = await open(context, "healthy");
+  await fake.stop();
+  await page.locator("body[data-tone=lost]").waitFor({ timeout: 10_000 });
+  const before = await word(page);
+  await page.waitForFunction((old) => document.getElementById("word").textContent !== old, before);
+  await fake.again();
+  await page.locator("#again").click();
+  await page.locator("#word", { hasText: "Serving" }).waitFor();
+  assert.equal(await page.locator("#again").isVisible(), false);
+  assert.match(await page.locator("#spoken").textContent(), /^Serving/);
+});
+
+test("it asks for little, and less and less of a daemon that is gone", async (context) => {
+  const { page, fake } = await open(context, "healthy");
+  const begun = fake.asked.length;
+  await page.waitForTimeout(6500);
+  const asked = fake.asked.slice(begun);
+  assert.ok(asked.length >= 2 && asked.length <= 4, `${asked}`);
+  assert.deepEqual([...new Set(asked)], ["GET /api/v1/monitoring/status"]);
+
+  let tries = 0;
+  page.on("requestfailed", () => {
+    tries += 1;
   });
+  await fake.stop();
+  await page.waitForTimeout(12_500);
+  assert.ok(tries >= 2 && tries <= 4, `${tries} tries in 12 s`);
+});
 
-  test("a daemon that is gone is said at once, and so is its return", async (context) => {
-    await everywhere(
-      context,
-      "alert",
-      async (page) => {
-        assert.match(await word(page), /^No contact for \d+\s(s|min)/);
-        assert.match(await page.locator("#box").textContent(), /as it was at \d\d:\d\d:\d\d/);
-        assert.match(await page.locator("#spoken").textContent(), /No contact/);
-        assert.ok(await page.locator("#again").isVisible());
-      },
-      { gone: true },
-    );
+test("a new sample is asked for when it is there, and news is heard", async (context) => {
+  const { page, fake } = await open(context, "healthy");
+  const asked = () => fake.asked.filter((path) => path.includes("history"));
+  fake.push();
+  await page.locator("[data-chart=cpu] .worth", { hasText: "61" }).waitFor();
+  assert.deepEqual(asked(), ["GET /api/v1/history", "GET /api/v1/history?after=90"]);
+  fake.say("unready");
+  await page.locator("#word", { hasText: "Not ready" }).waitFor();
+  assert.match(await page.locator("#spoken").textContent(), /Not ready/);
+  assert.ok(asked().length > 2, "the spans that fire were not asked for");
+});
 
-    const { page, fake } = await open(context, "healthy");
-    await fake.stop();
-    await page.locator("body[data-tone=lost]").waitFor({ timeout: 10_000 });
-    const before = await word(page);
-    await page.waitForFunction((old) => document.getElementById("word").textContent !== old, before);
-    await fake.again();
-    await page.locator("#again").click();
-    await page.locator("#word", { hasText: "Serving" }).waitFor();
-    assert.equal(await page.locator("#again").isVisible(), false);
-    assert.match(await page.locator("#spoken").textContent(), /^Serving/);
-  });
+test("a daemon that starts again, or whose clock steps back, is followed", async (context) => {
+  const { page, fake } = await open(context, "healthy");
+  const points = () => page.locator("#time").getAttribute("max").then(Number);
+  const before = await points();
+  fake.restart(-3_600_000);
+  await page.waitForFunction((before) => Number(document.getElementById("time").max) < before, before);
+  assert.ok((await points()) >= 1);
+  await page.locator("[data-chart=cpu] .worth", { hasText: "33" }).first().waitFor();
+});
 
-  test("it asks for little, and less and less of a daemon that is gone", async (context) => {
-    const { page, fake } = await open(context, "healthy");
-    const begun = fake.asked.length;
-    await page.waitForTimeout(6500);
-    const asked = fake.asked.slice(begun);
-    assert.ok(asked.length >= 2 && asked.length <= 4, `${asked}`);
-    assert.deepEqual([...new Set(asked)], ["GET /api/v1/monitoring/status"]);
-
-    let tries = 0;
-    page.on("requestfailed", () => {
-      tries += 1;
-    });
-    await fake.stop();
-    await page.waitForTimeout(12_500);
-    assert.ok(tries >= 2 && tries <= 4, `${tries} tries in 12 s`);
-  });
-
-  test("a new sample comes without another question, and news is heard", async (context) => {
-    const { page, fake } = await open(context, "healthy");
-    fake.push();
-    await page.locator("[data-chart=cpu] .worth", { hasText: "61" }).waitFor();
-    assert.deepEqual(
-      fake.asked.filter((path) => path.includes("history")),
-      ["GET /api/v1/history"],
-    );
-    fake.say("unready");
-    await page.locator("#word", { hasText: "Not ready" }).waitFor();
-    assert.match(await page.locator("#spoken").textContent(), /Not ready/);
-    assert.equal(
-      fake.asked.filter((path) => path.includes("history")).length,
-      2,
-      "the spans that fire were not asked for",
-    );
-  });
-
-  test("a picture is shown with its labels, a bad one with the server's words", async (context) => {
-    for (const [width, height, colorScheme] of [
-      [320, 640, "dark"],
-      [1280, 800, "light"],
-    ]) {
-      const { page, faults } = await open(context, "healthy", { width, height, colorScheme });
-      await page.locator("#file").setInputFiles(PICTURE);
-      await page.locator("#labels li").first().waitFor();
-      assert.equal(await page.locator("#verdict").textContent(), "7, 94.9 %");
-      assert.equal(await page.locator("#timing div").count(), 4);
-      assert.ok(await page.locator("#picture").evaluate((picture) => picture.naturalWidth > 0));
-      await sound(page, faults, `try ${width}`);
-      await shot(page, `try-${colorScheme}-${width}`);
-      await page
-        .locator("#file")
-        .setInputFiles({ name: "note.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
-      await page.locator("#verdict", { hasText: "neither a JPEG nor a PNG" }).waitFor();
-      await sound(page, faults, `refused ${width}`);
-    }
-  });
-
-  test("where news are not to be had, the server's own words stand", async (context) => {
-    const fake = await start("healthy", { pageFrom: PAGE_FROM, mute: true });
-    const page = await browser.newPage();
-    context.after(async () => {
-      await page.close();
-      await fake.stop();
-    });
-    await page.goto(fake.url);
-    await page.locator("#contact", { hasText: "it answers 404" }).waitFor();
-    await page.waitForTimeout(1500);
-    assert.match(await word(page), /^(Serving|Not ready)$/);
-    assert.notEqual(await page.locator("body").getAttribute("data-tone"), "lost");
-  });
-
-  test("dropped pictures are taken", async (context) => {
-    const { page } = await open(context, "healthy");
-    const bytes = [...(await readFile(PICTURE))];
-    await page.evaluate((all) => {
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([new Uint8Array(all)], "7.png", { type: "image/png" }));
-      document
-        .getElementById("drop")
-        .dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-    }, bytes);
-    await page.locator("#verdict", { hasText: "7, 94.9 %" }).waitFor();
-  });
-} else {
-  test("the daemon's own model answers a picture", async (context) => {
-    const { page } = await open(context, "");
-    if (!(await page.locator("#try").isVisible())) return;
+test("a picture is shown with its labels, a bad one with the server's words", async (context) => {
+  for (const [width, height, colorScheme] of [
+    [320, 640, "dark"],
+    [1280, 800, "light"],
+  ]) {
+    const { page, faults } = await open(context, "healthy", { width, height, colorScheme });
     await page.locator("#file").setInputFiles(PICTURE);
     await page.locator("#labels li").first().waitFor();
-    await shot(page, "try-daemon");
+    assert.equal(await page.locator("#verdict").textContent(), "7, 94.9 %");
+    assert.equal(await page.locator("#timing div").count(), 4);
+    assert.ok(await page.locator("#picture").evaluate((picture) => picture.naturalWidth > 0));
+    await sound(page, faults, `try ${width}`);
+    await shot(page, `try-${colorScheme}-${width}`);
+    await page
+      .locator("#file")
+      .setInputFiles({ name: "note.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
+    await page.locator("#verdict", { hasText: "neither a JPEG nor a PNG" }).waitFor();
+    await sound(page, faults, `refused ${width}`);
+  }
+});
+
+test("where news are not to be had, the server's own words stand", async (context) => {
+  const { page } = await open(context, "healthy", { mute: true, until: "it answers 404" });
+  await page.waitForTimeout(1500);
+  assert.match(await word(page), /^(Serving|Not ready)$/);
+  assert.notEqual(await page.locator("body").getAttribute("data-tone"), "lost");
+});
+
+test("dropped pictures are taken", async (context) => {
+  const { page } = await open(context, "healthy");
+  const bytes = [...(await readFile(PICTURE))];
+  await page.evaluate((all) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(all)], "7.png", { type: "image/png" }));
+    document
+      .getElementById("drop")
+      .dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  }, bytes);
+  await page.locator("#verdict", { hasText: "7, 94.9 %" }).waitFor();
+});
+
+/** The paths of all that is in `value`, but not of what a box or a story may lack. */
+function paths(value, path = "") {
+  if (value === null || typeof value !== "object") return [path];
+  if (Array.isArray(value)) return value.slice(0, 1).flatMap((one) => paths(one, `${path}[]`));
+  return Object.entries(value).flatMap(([key, one]) => [`${path}.${key}`, ...paths(one, `${path}.${key}`)]);
+}
+
+// What the daemon has been made up to say must be what the real one says.
+if (PAGE_FROM) {
+  test("the daemon that is made up says nothing that the real one does not", async () => {
+    const real = async (path) => paths(await (await fetch(new URL(path, PAGE_FROM))).json());
+    // Alerts, sensors and a GPU: the real box may have none now.
+    const absent = /^\.(alerts|firing|samples\[\]\.(temperatures|gpus|disks|pressure|cores_percent))/;
+    const story = scenario("healthy");
+    for (const [path, made] of [
+      ["/api/v1/monitoring/status", status(story)],
+      ["/api/v1/history", past(story)],
+    ]) {
+      const known = new Set(await real(path));
+      const unknown = paths(made).filter((one) => !known.has(one) && !absent.test(one));
+      assert.deepEqual(unknown, [], path);
+    }
   });
 }
 
 // What a browser without script shows is the server's own work.
-if (DAEMON || PAGE_FROM) {
+if (PAGE_FROM) {
   test("without script the state stands all the same", async (context) => {
     for (const [width, height] of SIZES) {
       const { page, faults } = await open(context, "healthy", { width, height, javaScriptEnabled: false });

@@ -1,8 +1,15 @@
 use std::io::Read;
+use std::time::Instant;
 
 use flate2::read::GzDecoder;
 
 use super::*;
+use crate::actors::alert::AlertsView;
+use crate::config::Config;
+use crate::core::alert::Key;
+use crate::core::observe::Service;
+use crate::core::sample::{Cpu, Sample};
+use crate::metrics::Metrics;
 
 /// What all of it may weigh, uncompressed, in bytes.
 const MOST: usize = 150_000;
@@ -19,6 +26,7 @@ fn quiet() -> PageState {
         watch: Watch::Fresh,
         facts: vec![Fact { name: "Model", value: "digits 1".into(), more: String::new() }],
         rate: Figure::default(),
+        errors_percent: Some(0.0),
         p95: Figure::default(),
         queue: Figure { value: Some(3.0), ..Figure::default() },
         queue_places: 64,
@@ -31,18 +39,36 @@ fn quiet() -> PageState {
     }
 }
 
-fn trouble(name: &str) -> Alert {
+fn trouble(rule: RuleName) -> Alert {
     Alert {
-        name: name.into(),
-        instance: String::new(),
+        key: Key { rule, instance: String::new() },
         severity: Severity::Warning,
-        value: 92.84,
+        value: Some(92.84),
         threshold: 85.0,
-        unit: "percent".into(),
         consecutive: 26,
         since: at(50_400),
-        message: "memory is short".into(),
     }
+}
+
+fn over(rule: RuleName, instance: &str, since: u64, until: u64) -> Told {
+    let key = Key { rule, instance: instance.into() };
+    Told { firing: false, alert: Alert { key, since: at(since), ..trouble(rule) }, at: at(until) }
+}
+
+fn board(change: impl FnOnce(&mut Config)) -> Arc<Board> {
+    let mut config = Config::default();
+    change(&mut config);
+    let metrics = Metrics::new("digits", "1.0").unwrap();
+    Board::new(Arc::new(config), ([127, 0, 0, 1], 8080).into(), "digits".into(), "1.0".into(), metrics)
+}
+
+/// A sample taken `age` seconds ago.
+fn taken(number: u64, age: f64, cpu_percent: f64) -> Arc<Taken> {
+    let cpu = Cpu { usage_percent: Some(cpu_percent), scope: Scope::Container, ..Cpu::default() };
+    let sample = Sample { cpu: Some(cpu), ..Sample::default() };
+    let at = Instant::now().checked_sub(Duration::from_secs_f64(age)).unwrap();
+    let service = Service { requests_per_second: 4.0, queue_waiting: 3, queue_limit: 64, ..Service::default() };
+    Arc::new(Taken { number, at_ms: 0, sample, service, at })
 }
 
 #[test]
@@ -71,9 +97,9 @@ fn trouble_is_told_with_its_measure_and_since_when() {
     let past = vec![(900.0, Some(50.0)), (600.0, Some(85.0)), (300.0, None), (0.0, Some(92.84))];
     let page = render(&PageState {
         readiness: Err("canary: the answers differ".into()),
-        memory: Figure { value: Some(92.84), limit: Some(85.0), samples_over: 26, past },
-        firing: vec![trouble("pressure_memory")],
-        resolved: vec![Resolved { name: "disk".into(), instance: "/data".into(), since: at(40_000), at: at(40_660) }],
+        memory: Figure { value: Some(92.84), limit: Some(85.0), samples_over: 26, past, ..Figure::default() },
+        firing: vec![trouble(RuleName::PressureMemory)],
+        resolved: vec![over(RuleName::Disk, "/data", 40_000, 40_660)],
         ..quiet()
     });
     for text in [
@@ -86,7 +112,6 @@ fn trouble_is_told_with_its_measure_and_since_when() {
         "<b>Memory pressure</b>",
         "93\u{a0}%, limit 85\u{a0}%, 26 samples, warning",
         "since 14:00:00 UTC",
-        "memory is short",
         "<b>Disk</b> <span class=\"instance\">/data</span>",
         "resolved after 11\u{a0}min",
         // The line is broken where a value is missing.
@@ -98,15 +123,66 @@ fn trouble_is_told_with_its_measure_and_since_when() {
 }
 
 #[test]
+fn what_the_monitor_saw_stands_there_without_script() {
+    let board = board(|_| {});
+    assert!(render(&state(&board)).contains("The box has not been measured yet."));
+    board.keep(taken(1, 60.0, 40.0));
+    assert!(render(&state(&board)).contains("The box was last measured 1\u{a0}min ago."));
+    // One is missing between the second and the third.
+    for (number, age, percent) in [(2, 40.0, 60.0), (3, 10.0, 90.0), (4, 0.0, 92.0)] {
+        board.keep(taken(number, age, percent));
+    }
+    let page = render(&state(&board));
+    for text in [
+        "CPU <span class=\"scope\">container</span>",
+        "<span class=\"number\">92</span>",
+        "limit 80\u{a0}%",
+        "12\u{a0}% over, 2 samples",
+        "<span class=\"number\">4</span> <span class=\"unit\">/s</span>",
+        "limit 51",
+        "The box is well, nothing is firing.",
+        "<dt>Rooms</dt><dd>all up</dd>",
+    ] {
+        assert!(page.contains(text), "{text} is missing in {page}");
+    }
+    let cpu = state(&board).cpu;
+    let holes = cpu.past.iter().filter(|(_, value)| value.is_none()).count();
+    assert_eq!((cpu.past.len(), holes), (6, 2), "{:?}", cpu.past);
+
+    let worst = Alert { severity: Severity::Critical, ..trouble(RuleName::Cpu) };
+    let changes = (0..20).map(|time| over(RuleName::Disk, "/", time, time + 1)).collect();
+    let alerts = AlertsView { firing: vec![trouble(RuleName::Disk), worst], changes };
+    board.publish(Arc::new(Published { alerts: Arc::new(alerts), ..Published::default() }));
+    let shown = state(&board);
+    assert_eq!(shown.firing[0].key.rule, RuleName::Cpu, "the worst is not first");
+    assert_eq!(shown.resolved.len(), MOST_RESOLVED);
+    assert_eq!(shown.resolved[0].at, at(20), "the newest is not first");
+    assert!(render(&shown).contains("12\u{a0}% over, 26 samples"));
+}
+
+#[test]
+fn a_long_past_is_told_by_few_points_that_keep_its_peaks() {
+    let board = board(|config| config.monitor.interval_seconds = 0.1);
+    for number in 0..9000_u64 {
+        let percent = if number == 4321 { 99.0 } else { 10.0 };
+        board.keep(taken(number, (8999 - number) as f64 / 10.0, percent));
+    }
+    let past = state(&board).cpu.past;
+    assert!(past.len() <= SPARK_POINTS, "{}", past.len());
+    assert!(past.iter().any(|(_, value)| *value == Some(99.0)), "the peak is lost");
+    assert!(past.iter().all(|(_, value)| value.is_some()), "{past:?}");
+}
+
+#[test]
 fn the_tone_is_that_of_the_worst() {
     let tone_of = |state: PageState| tone(&state);
     assert_eq!(tone_of(quiet()), "well");
     let stale = Watch::Stale { age: Duration::from_secs(60) };
     assert_eq!(tone_of(PageState { watch: stale, ..quiet() }), "warn");
-    assert_eq!(tone_of(PageState { firing: vec![trouble("cpu")], ..quiet() }), "warn");
-    let info = Alert { severity: Severity::Info, ..trouble("cpu") };
+    assert_eq!(tone_of(PageState { firing: vec![trouble(RuleName::Cpu)], ..quiet() }), "warn");
+    let info = Alert { severity: Severity::Info, ..trouble(RuleName::Cpu) };
     assert_eq!(tone_of(PageState { firing: vec![info], ..quiet() }), "well");
-    let critical = Alert { severity: Severity::Critical, ..trouble("cpu") };
+    let critical = Alert { severity: Severity::Critical, ..trouble(RuleName::Cpu) };
     assert_eq!(tone_of(PageState { firing: vec![critical], ..quiet() }), "bad");
     let loading = PageState { readiness: Err("the model is being loaded".into()), ..quiet() };
     assert_eq!(tone_of(PageState { starting: true, ..loading.clone() }), "warn");
@@ -120,14 +196,8 @@ fn no_text_from_outside_becomes_markup() {
         host: evil.into(),
         readiness: Err(evil.into()),
         facts: vec![Fact { name: "Model", value: evil.into(), more: evil.into() }],
-        firing: vec![Alert {
-            name: evil.into(),
-            instance: evil.into(),
-            unit: evil.into(),
-            message: evil.into(),
-            ..trouble("")
-        }],
-        resolved: vec![Resolved { name: evil.into(), instance: evil.into(), since: at(2), at: at(1) }],
+        firing: vec![Alert { key: Key { rule: RuleName::Disk, instance: evil.into() }, ..trouble(RuleName::Disk) }],
+        resolved: vec![over(RuleName::Disk, evil, 2, 1)],
         build: evil.into(),
         ..quiet()
     });
