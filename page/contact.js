@@ -4,7 +4,9 @@ const EVERY_MS = 2000;
 const HIDDEN_MS = 30_000;
 const LONGEST_MS = 30_000;
 const PATIENCE_MS = 5000;
-const SHORTEST_WINDOW_MS = 15 * 60_000;
+const MINUTE_MS = 60_000;
+/** A young daemon's few samples are not lost in an empty quarter of an hour. */
+const WINDOWS_MS = [1, 2, 5, 15].map((minutes) => minutes * MINUTE_MS);
 
 async function ask(path) {
   const response = await fetch(path, {
@@ -21,7 +23,9 @@ export class History {
   samples = [];
   spans = [];
   interval = 10_000;
-  window = SHORTEST_WINDOW_MS;
+  /** What is drawn. */
+  window = WINDOWS_MS[0];
+  #kept = WINDOWS_MS.at(-1);
 
   get last() {
     return this.samples.at(-1);
@@ -31,9 +35,9 @@ export class History {
     this.interval = (answer.interval_seconds ?? 10) * 1000;
     this.spans = answer.firing ?? [];
     for (const sample of answer.samples ?? []) this.push(sample);
-    if (this.samples.length > 1) {
-      this.window = Math.max(this.window, this.last.at_ms - this.samples[0].at_ms);
-    }
+    const length = this.samples.length ? this.last.at_ms - this.samples[0].at_ms : 0;
+    this.#kept = Math.max(this.#kept, length);
+    this.window = WINDOWS_MS.find((window) => window >= length) ?? length;
   }
 
   push(sample) {
@@ -41,7 +45,7 @@ export class History {
     // Where the daemon's clock stepped back, what it took for the future is over.
     while (this.last?.at_ms >= sample.at_ms) this.samples.pop();
     this.samples.push(sample);
-    while (this.samples[0].at_ms < sample.at_ms - this.window) this.samples.shift();
+    while (this.samples[0].at_ms < sample.at_ms - this.#kept) this.samples.shift();
   }
 }
 

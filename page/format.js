@@ -66,4 +66,4 @@ export function span(length) {
 }
 
 export const minutes = (ms) =>
-  ms < 90 * MINUTE ? `${Math.round(ms / MINUTE)} minutes` : `${Math.round(ms / MINUTE / 60)} hours`;
+  ms <= MINUTE ? "minute" : ms < 90 * MINUTE ? `${Math.round(ms / MINUTE)} minutes` : `${Math.round(ms / MINUTE / 60)} hours`;

@@ -281,11 +281,12 @@ function inARow(figure, limit) {
 function spark(tile, figure, limit) {
   const { history } = contact;
   const end = history.last?.at_ms ?? 0;
-  const samples = history.samples.filter((sample) => sample.at_ms > end - QUARTER_MS);
+  const window = Math.min(QUARTER_MS, history.window);
+  const samples = history.samples.filter((sample) => sample.at_ms > end - window);
   const values = samples.map(figure.past);
   const most = Math.max(0, ...values.filter(known));
   const top = figure.top ?? (Math.max(most * 1.1, known(limit) && most > limit / 5 ? limit * 1.1 : 0) || 1);
-  const x = (sample) => (100 - ((end - sample.at_ms) / QUARTER_MS) * 100).toFixed(1);
+  const x = (sample) => (100 - ((end - sample.at_ms) / window) * 100).toFixed(1);
   const y = (value) => (30 - (Math.min(value, top) / top) * 30).toFixed(1);
   let [path, area, begun, before] = ["", "", null, null];
   samples.forEach((sample, place) => {

@@ -31,8 +31,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
      require-trusted-types-for 'script'; trusted-types 'none'";
 const TEMPLATE: &str = include_str!("../../page/index.html");
 const HASH_DIGITS: usize = 16;
-/// The time that a sparkline spans, in seconds.
-const SPARK_SECONDS: f64 = 900.0;
+/// The times that a sparkline may span, in seconds: a young daemon's few samples are not lost in an empty quarter of an hour.
+const SPARK_SECONDS: [f64; 4] = [60.0, 120.0, 300.0, 900.0];
 /// The points that a sparkline has at most.
 const SPARK_POINTS: usize = 120;
 /// The resolved alerts that are shown.
@@ -342,7 +342,7 @@ fn facts(board: &Board, published: &Published) -> Vec<Fact> {
 fn past(samples: &[Arc<Taken>], interval: f64, value: fn(&Taken) -> Option<f64>) -> Vec<(f64, Option<f64>)> {
     let Some(last) = samples.last() else { return Vec::new() };
     let age = |taken: &Taken| last.at.saturating_duration_since(taken.at).as_secs_f64();
-    let shown: Vec<&Arc<Taken>> = samples.iter().filter(|taken| age(taken) <= SPARK_SECONDS).collect();
+    let shown: Vec<&Arc<Taken>> = samples.iter().filter(|taken| age(taken) <= SPARK_SECONDS[3]).collect();
     let each = shown.len().div_ceil(SPARK_POINTS).max(1);
     let mut past: Vec<(f64, Option<f64>)> = Vec::new();
     for some in shown.chunks(each) {
@@ -538,10 +538,12 @@ impl Spark {
             if high > 0.0 { high } else { 1.0 }
         });
         let y = |value: f64| 30.0 - (value.clamp(0.0, top) / top) * 30.0;
+        let oldest = figure.past.first().map_or(0.0, |(age, _)| *age);
+        let width = SPARK_SECONDS.into_iter().find(|width| *width >= oldest).unwrap_or(SPARK_SECONDS[3]);
         let mut spark = Spark::default();
         let mut begun: Option<f64> = None;
-        for (age, value) in figure.past.iter().filter(|(age, _)| (0.0..=SPARK_SECONDS).contains(age)) {
-            let x = 100.0 - age / SPARK_SECONDS * 100.0;
+        for (age, value) in figure.past.iter().filter(|(age, _)| (0.0..=width).contains(age)) {
+            let x = 100.0 - age / width * 100.0;
             match (value, begun) {
                 (Some(value), None) => {
                     let _ = write!(spark.line, "M{x:.1} {:.1}", y(*value));

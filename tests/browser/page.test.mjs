@@ -52,6 +52,7 @@ test("what the page says is what the daemon says", async (context) => {
     assert.equal(await page.locator("#host").textContent(), status.host);
     assert.ok((await page.locator("#grid canvas").count()) > 0, "no chart is drawn");
     assert.equal(await page.locator("#try").isVisible(), status.model?.takes_pictures === true);
+    assert.equal(await page.locator("#span").textContent(), "15 minutes");
   });
 });
 
@@ -184,6 +185,7 @@ test("what the box lacks is not drawn", async (context) => {
   const { page, faults } = await open(context, "bare");
   assert.deepEqual(await charts(page), ["Requests", "Latency", "Queue", "CPU"]);
   assert.equal(await page.locator("[data-figure=memory] .number").textContent(), "–");
+  assert.equal(await page.locator("#span").textContent(), "minute", "few samples are lost in a long time");
   assert.equal(await page.locator("#try").isVisible(), false);
   await sound(page, faults, "bare");
   await shot(page, "bare-light-1280");
