@@ -12,6 +12,7 @@
 //! | `infer`, `frames` | the protocol's inference, and pictures |
 //! | `health`, `models`, `repository` | what is asked without a job |
 //! | `status` | the daemon and its box: status, samples, alerts, the last requests |
+//! | `page` | the page at `/` and its files |
 //! | `error` | the one map from what went wrong to what the client reads |
 
 mod admin;
@@ -26,6 +27,7 @@ mod health;
 mod hooks;
 mod infer;
 mod models;
+pub mod page;
 pub mod protocol;
 mod record;
 mod repository;

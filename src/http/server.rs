@@ -12,7 +12,7 @@ use actix_web::{App, FromRequest, Handler, HttpResponse, HttpServer, Resource, R
 use super::body::Pool;
 use super::connections::Connections;
 use super::error::ApiError;
-use super::{admin, compress, frames, health, infer, models, repository, status, wrap};
+use super::{admin, compress, frames, health, infer, models, page, repository, status, wrap};
 use crate::actors::board::Board;
 
 /// The longest that a client may go on sending a body that was refused: it reads the answer only afterwards.
@@ -30,6 +30,7 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
     let pool = web::Data::new(Pool::default());
     let client_timeout = Duration::from_secs_f64(server.client_timeout_seconds);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    page::prepare();
     // Shared by all workers: built once, outside the closure that each of them calls.
     let board = web::Data::from(board);
     #[cfg(feature = "test-hooks")]
@@ -73,7 +74,9 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
 }
 
 fn routes(app: &mut web::ServiceConfig) {
-    app.service(get("/v2", models::server))
+    app.service(get("/", page::page))
+        .service(get("/assets/{hash}/{file}", page::asset))
+        .service(get("/v2", models::server))
         .service(get("/v2/", models::server))
         .service(get("/v2/health/live", health::live))
         .service(get("/v2/health/ready", health::ready))

@@ -158,10 +158,14 @@ fn build(board: &Board, now: Instant) -> Status {
 }
 
 /// A snapshot is stale once two intervals have passed without the next.
+pub(super) fn longest_age(interval: f64) -> Duration {
+    Duration::from_secs_f64(interval * 2.0 + 1.0)
+}
+
 fn age(latest: Option<&Taken>, interval: f64, now: Instant) -> Age {
     let age = latest.map(|taken| now.saturating_duration_since(taken.at));
-    let limit = Duration::from_secs_f64(interval * 2.0 + 1.0);
-    Age { age_seconds: age.map(|age| age.as_secs_f64()), stale: age.is_none_or(|age| age > limit) }
+    let stale = age.is_none_or(|age| age > longest_age(interval));
+    Age { age_seconds: age.map(|age| age.as_secs_f64()), stale }
 }
 
 fn threshold(name: RuleName, rule: &Rule) -> Threshold {
@@ -176,6 +180,18 @@ fn threshold(name: RuleName, rule: &Rule) -> Threshold {
     }
 }
 
+/// Where the model runs.
+pub(super) const PROVIDER: &str = "CPUExecutionProvider";
+
+/// The form of the model that is served, and why that one.
+pub(super) fn variant(served: &ServedModel) -> (&'static str, &'static str) {
+    if served.quantized {
+        ("quantized", "preferred by model.use_quantized, and it loads")
+    } else {
+        ("original", "no quantised form is preferred and usable")
+    }
+}
+
 fn model(served: &ServedModel, published: &Published) -> Model {
     let (state, reason) = match &published.status.canary {
         CanaryState::Well => ("well", None),
@@ -185,17 +201,13 @@ fn model(served: &ServedModel, published: &Published) -> Model {
         Baseline::KnownAnswer(_) => "known answer",
         Baseline::AnswerOnly { .. } => "any answer in time",
     };
-    let (variant, variant_reason) = if served.quantized {
-        ("quantized", "preferred by model.use_quantized, and it loads")
-    } else {
-        ("original", "no quantised form is preferred and usable")
-    };
+    let (variant, variant_reason) = variant(served);
     Model {
         name: served.name.clone(),
         version: served.version.clone(),
         variant,
         variant_reason,
-        provider: "CPUExecutionProvider",
+        provider: PROVIDER,
         sha256: served.sha256.clone(),
         loaded_at: rfc3339(served.loaded_at),
         load_ms: super::record::milliseconds(served.load_duration),

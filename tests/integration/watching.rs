@@ -52,6 +52,20 @@ fn a_box_at_91_percent_memory_for_three_samples_fires_once_and_clears_once_even_
 }
 
 #[test]
+fn an_alert_that_fires_is_shown_with_its_last_value() {
+    let fake = FakeBox::new();
+    let daemon = fake.setup().ready();
+    fake.memory(91);
+    daemon.log.wait("alert");
+    fake.memory(97);
+    daemon.wait_until("the alert has the last value", |daemon| {
+        let firing = status(daemon)["alerts"]["firing"][0].clone();
+        firing["value"] == 97.0 && firing["consecutive"].as_u64() > Some(3)
+    });
+    assert_eq!(daemon.log.of("alert").len(), 1);
+}
+
+#[test]
 fn the_status_has_what_an_operator_asks_for_and_says_how_old_it_is() {
     let fake = FakeBox::new();
     let daemon = fake.setup().ready();

@@ -141,7 +141,8 @@ impl Handler<Observe> for Alerts {
             let is_gone = value.is_none() && self.ladder.sheds(key);
             changed |= self.take(key, *value, is_gone, observe.at);
         }
-        if changed {
+        // What fires is shown with the value of this sample.
+        if changed || self.machine.fires() {
             self.announce();
         }
     }

@@ -168,6 +168,11 @@ impl Machine {
         self.watches.get(key).filter(|watch| watch.firing.is_some()).map(|watch| watch.breaches)
     }
 
+    /// Whether anything fires now.
+    pub fn fires(&self) -> bool {
+        self.watches.values().any(|watch| watch.firing.is_some())
+    }
+
     /// What fires now.
     pub fn firing(&self) -> Vec<Alert> {
         let firing = self.watches.iter().filter_map(|(key, watch)| Some((key, watch.firing?)));
