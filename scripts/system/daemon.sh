@@ -3,7 +3,11 @@
 #
 #   start_daemon CONFIG [ARGUMENT…]    starts it, waits for /readyz; sets $daemon_url and $daemon_pid
 #   stop_daemon                        SIGTERM; fails unless it ends within its time with exit code 0
+#   free_port                          a port of 127.0.0.1 on which nobody listens
 #   fail TEXT                          says what is wrong, shows the end of the daemon's log, and ends the check
+
+# shellcheck source=scripts/system/wait.sh
+. scripts/system/wait.sh
 
 daemon_pid='' helper=''
 daemon_folder=$(mktemp -d)
@@ -27,11 +31,15 @@ end_daemon() {
     rm -rf "$daemon_folder"
 }
 
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
 start_daemon() {
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    daemon_url=http://127.0.0.1:$port
+    daemon_port=$(free_port)
+    daemon_url=http://127.0.0.1:$daemon_port
     mkdir -p "$daemon_folder/state"
-    STATE_DIRECTORY="$daemon_folder/state" target/release/edge-service run --listen "127.0.0.1:$port" --config "$@" \
+    STATE_DIRECTORY="$daemon_folder/state" target/release/edge-service run --listen "127.0.0.1:$daemon_port" --config "$@" \
         >"$daemon_folder/log" 2>&1 &
     daemon_pid=$!
     tries=0

@@ -239,7 +239,7 @@ fn state(board: &Board) -> PageState {
     let published = board.published();
     let samples = board.history(0);
     let latest = samples.last();
-    let interval = board.config.monitor.interval_seconds;
+    let interval = board.config().monitor.interval_seconds;
     let watch = match latest.map(|taken| taken.at.elapsed()) {
         None => Watch::Off,
         Some(age) if age > status::longest_age(interval) => Watch::Stale { age },
@@ -250,7 +250,7 @@ fn state(board: &Board) -> PageState {
     firing.sort_by_key(|alert| Reverse(alert.severity));
     let resolved = alerts.changes.iter().rev().filter(|told| !told.firing).take(MOST_RESOLVED).cloned().collect();
     let places = board.queue.limit();
-    let rules = board.config.alerts.rules();
+    let rules = board.config().alerts.rules();
     let figure = |rule: Option<RuleName>, scale: f64, value: fn(&Taken) -> Option<f64>| {
         let rule = rule.and_then(|name| Some((name, rules.get(&name)?))).filter(|(_, rule)| rule.enabled);
         let limit = rule.map(|(_, rule)| rule.raise_above * scale);
