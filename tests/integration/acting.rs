@@ -48,7 +48,7 @@ fn an_alert_over_the_requests_themselves_ends_although_none_is_let_in() {
         std::thread::sleep(std::time::Duration::from_millis(300));
         frame(daemon) == 200
     });
-    let cause = daemon.log.wait("alert_action");
+    let cause = &daemon.log.wait_for("alert_action", 2)[0];
     assert_eq!((&cause["alert"], &cause["action"]), (&"latency".into(), &"shed".into()));
 }
 

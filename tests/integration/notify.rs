@@ -74,7 +74,7 @@ fn it_counts_as_started_once_it_is_ready_and_says_how_it_is_before_and_after() {
     let daemon = manager.of(Setup::digits()).start();
     let heard = manager.until("READY=1");
     assert_eq!(heard, ["STATUS=the model is being loaded\n", "READY=1\nSTATUS=ready\n"]);
-    assert!(!daemon.log.of("ready").is_empty());
+    daemon.log.wait("ready");
     test_hook(&daemon, "/test/panic/model");
     assert_eq!(manager.until("STATUS=ready"), ["STATUS=the model room is being restarted\n", "STATUS=ready\n"]);
     daemon.stop();

@@ -74,11 +74,15 @@ impl Handler<Act> for Supervisor {
 }
 
 impl Supervisor {
-    /// The model room logs how the load ends; the session that serves goes on until then.
+    /// The session that serves goes on until the fresh one is warm, and longer where that fails.
     fn recycle(&self) {
-        if let Some(model) = &self.model {
-            let (reply, _) = oneshot::channel();
-            model.do_send(Load { reply });
-        }
+        let Some(model) = &self.model else { return };
+        let (reply, told) = oneshot::channel();
+        model.do_send(Load { reply });
+        actix_rt::spawn(async move {
+            if !matches!(told.await, Ok(Ok(()))) {
+                tracing::warn!(event = "recycle_failed", "no fresh session was to be had: the one before goes on");
+            }
+        });
     }
 }
