@@ -378,9 +378,9 @@ export class Charts {
           {
             ...axis,
             size: Math.round(1.35 * rem),
-            space: 3.3 * rem,
+            space: 4.4 * rem,
             gap: 4,
-            values: (plot, splits) => splits.map((at) => clock(at * 1000)),
+            values: (plot, splits) => splits.map((at) => (at % 60 ? seconds : clock)(at * 1000)),
           },
           {
             ...axis,

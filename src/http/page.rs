@@ -39,10 +39,11 @@ const SPARK_POINTS: usize = 120;
 const MOST_RESOLVED: usize = 6;
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 const ICON: &str = "image/svg+xml";
 
 /// Every file beside the page itself: its name, its type, its bytes.
-const FILES: [(&str, &str, &[u8]); 12] = [
+const FILES: [(&str, &str, &[u8]); 13] = [
     ("style.css", STYLE, include_bytes!("../../page/style.css")),
     ("page.js", SCRIPT, include_bytes!("../../page/page.js")),
     ("charts.js", SCRIPT, include_bytes!("../../page/charts.js")),
@@ -51,6 +52,7 @@ const FILES: [(&str, &str, &[u8]); 12] = [
     ("try.js", SCRIPT, include_bytes!("../../page/try.js")),
     ("uPlot.iife.min.js", SCRIPT, include_bytes!("../../page/vendor/uPlot.iife.min.js")),
     ("uPlot.min.css", STYLE, include_bytes!("../../page/vendor/uPlot.min.css")),
+    ("uPlot.LICENSE", TEXT, include_bytes!("../../page/vendor/uPlot.LICENSE")),
     ("well.svg", ICON, include_bytes!("../../page/well.svg")),
     ("warn.svg", ICON, include_bytes!("../../page/warn.svg")),
     ("bad.svg", ICON, include_bytes!("../../page/bad.svg")),

@@ -148,7 +148,7 @@ test("an alert is shown as it fires, then the daemon is gone, then back", async 
     await page.locator("#contact", { hasText: "live" }).waitFor();
     assert.equal(await page.locator("#word").textContent(), "Serving");
     assert.equal(await page.locator("body").getAttribute("data-tone"), "warn");
-    assert.match(await page.locator("#firing .much").textContent(), /^\d+\s%, limit 1\s%, \d+ samples, warning$/);
+    assert.match(await page.locator("#firing .much").textContent(), /^[\d.]+\s%, limit 1\s%, \d+ samples, warning$/);
     assert.match(await page.locator("[data-figure=memory] .note").textContent(), /over, \d+ samples$/);
     assert.equal(await page.locator("[data-chart=memory]").getAttribute("data-firing"), "yes");
     await sound(page, faults, `alert ${look.width}`);

@@ -315,7 +315,7 @@ async function fromFolder(path) {
   }
   const name = path.split("/").at(-1);
   const body = await readFile(new URL(name.startsWith("uPlot") ? `vendor/${name}` : name, PAGE));
-  return { type: TYPES[name.split(".").at(-1)], body };
+  return { type: TYPES[name.split(".").at(-1)] ?? "text/plain", body };
 }
 
 /** Starts it; a `mute` one has the page but no news: `say(name)` changes what it says, `push()` measures once more, `stop()` lets it go silent. */
