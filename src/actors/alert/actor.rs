@@ -41,7 +41,7 @@ impl Alerts {
         let alerts = &config.alerts;
         Alerts {
             machine: Machine::new(started, alerts.rules(), alerts.pace(&config.monitor)),
-            webhook: Webhook::start(&alerts.webhook, Arc::clone(&metrics)),
+            webhook: Webhook::start(&alerts.webhook, alerts.repeat_seconds, Arc::clone(&metrics)),
             host: tell::host_name(),
             changes: VecDeque::new(),
             ladder: Ladder::new(started),
@@ -153,8 +153,9 @@ impl Handler<SetRules> for Alerts {
 
     fn handle(&mut self, rules: SetRules, _: &mut Self::Context) {
         let alerts = &rules.0.alerts;
-        if alerts.webhook != self.config.alerts.webhook {
-            self.webhook = Webhook::start(&alerts.webhook, Arc::clone(&self.metrics));
+        let now = (&alerts.webhook, alerts.repeat_seconds);
+        if now != (&self.config.alerts.webhook, self.config.alerts.repeat_seconds) {
+            self.webhook = Webhook::start(&alerts.webhook, alerts.repeat_seconds, Arc::clone(&self.metrics));
         }
         let changes = self.machine.reload(alerts.rules(), alerts.pace(&rules.0.monitor));
         self.config = rules.0;

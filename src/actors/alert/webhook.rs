@@ -1,6 +1,6 @@
 //! Alerts to whoever wants them: posted in Alertmanager's v2 form by a thread of its own, which nobody waits for.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use serde::Serialize;
@@ -10,6 +10,10 @@ use crate::config::WebhookConfig;
 use crate::core::alert::Alert;
 use crate::metrics::Metrics;
 
+/// How much longer than to its next repetition an alert lasts, for posts that are tried again.
+const MARGIN: Duration = Duration::from_secs(300);
+/// How long one lasts that is never repeated.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 /// Changes that may wait; more are dropped and counted.
 const WAITING: usize = 64;
 /// The wait before the first retry; it doubles.
@@ -36,20 +40,23 @@ struct Posted {
     labels: Labels,
     annotations: Annotations,
     starts_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ends_at: Option<String>,
+    ends_at: String,
 }
 
 /// The door to the thread; it ends when this is dropped.
 pub struct Webhook {
     door: Sender<String>,
+    lasts: Duration,
     metrics: std::sync::Arc<Metrics>,
 }
 
 impl Webhook {
     /// Starts the thread, where an address is configured.
-    pub fn start(config: &WebhookConfig, metrics: std::sync::Arc<Metrics>) -> Option<Webhook> {
+    ///
+    /// An alert that fires is posted with an end in the future, so that it does not lapse before it is repeated.
+    pub fn start(config: &WebhookConfig, repeat_seconds: f64, metrics: std::sync::Arc<Metrics>) -> Option<Webhook> {
         let url = config.url.clone()?;
+        let lasts = if repeat_seconds > 0.0 { Duration::from_secs_f64(repeat_seconds * 1.5) + MARGIN } else { FOREVER };
         let (door, queue) = bounded(WAITING);
         let (timeout, retries) = (Duration::from_secs_f64(config.timeout_seconds), config.retries);
         let counted = metrics.clone();
@@ -57,7 +64,7 @@ impl Webhook {
             .name("webhook".to_owned())
             .spawn(move || post_all(&url, timeout, retries, &queue, &counted));
         match thread {
-            Ok(_) => Some(Webhook { door, metrics }),
+            Ok(_) => Some(Webhook { door, lasts, metrics }),
             Err(error) => {
                 tracing::warn!(event = "webhook_off", "alerts are not posted: the system gives no thread: {error}");
                 None
@@ -66,7 +73,7 @@ impl Webhook {
     }
 
     /// Hands a change to the thread, or drops it where too many wait.
-    pub fn post(&self, alert: &Alert, ended: Option<std::time::SystemTime>, host: &str) {
+    pub fn post(&self, alert: &Alert, ended: Option<SystemTime>, host: &str) {
         let posted = Posted {
             labels: Labels {
                 alertname: alert.key.rule.name(),
@@ -76,7 +83,7 @@ impl Webhook {
             },
             annotations: Annotations { summary: message(alert, ended.is_none()) },
             starts_at: rfc3339(alert.since),
-            ends_at: ended.map(rfc3339),
+            ends_at: rfc3339(ended.unwrap_or_else(|| SystemTime::now() + self.lasts)),
         };
         let Ok(body) = serde_json::to_string(&[posted]) else { return };
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.door.try_send(body) {

@@ -174,8 +174,9 @@ impl Supervisor {
         let after = self.published.status.readiness();
         self.announce();
         if before != after {
+            // The journal has the line by the time that the service manager hears of it.
+            self.say_readiness(after.clone());
             self.manager.readiness(&after);
-            self.say_readiness(after);
         }
     }
 
