@@ -85,18 +85,13 @@ fn req_11_a_wrong_method_is_405_with_the_right_one_and_an_unknown_path_404() {
         fails(&answer, 405, "Method Not Allowed");
         assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
     }
-    for path in [
-        "/",
-        "/v3",
-        "/v2/nothing",
-        "/v2/models",
-        "/v2/models/identity_fp32/",
-        "/v2/models/identity_fp32/ready/x",
-        "/%zz",
-    ] {
+    for path in
+        ["/v3", "/v2/nothing", "/v2/models", "/v2/models/identity_fp32/", "/v2/models/identity_fp32/ready/x", "/%zz"]
+    {
         fails(&daemon.get(path), 404, "Not Found");
         fails(&daemon.post(path, b"{}"), 404, "Not Found");
     }
+    assert_eq!(daemon.get("/").header("content-type"), Some("text/html; charset=utf-8"));
 }
 
 #[test]

@@ -267,13 +267,12 @@ fn a_disk_that_takes_no_recording_is_said_and_nothing_else_happens() {
 fn a_mount_that_disappears_takes_its_figures_and_its_alert_with_it() {
     let fake = FakeBox::new();
     let mounts = |lines: &str| fake.write("proc/self/mountinfo", lines);
-    let usb = tempfile::tempdir().unwrap();
-    let line = |path: &str| format!("36 35 98:0 / {path} rw,noatime master:1 - ext4 /dev/root rw\n");
-    mounts(&line(usb.path().to_str().unwrap()));
+    std::fs::create_dir(fake.0.path().join("usb")).unwrap();
+    mounts("36 35 98:0 / /usb rw,noatime master:1 - ext4 /dev/sdb1 rw\n");
     let daemon =
         fake.setup().set("alerts.rules.disk.raise_above", 0.0001).set("alerts.rules.disk.clear_below", 0.00001).ready();
     let fired = daemon.log.wait("alert");
-    assert_eq!((&fired["alert"], &fired["instance"]), (&"disk".into(), &usb.path().to_str().unwrap().into()));
+    assert_eq!((&fired["alert"], &fired["instance"]), (&"disk".into(), &"/usb".into()));
     mounts("");
     assert_eq!(daemon.log.wait_for("alert", 2)[1]["state"], "resolved");
     assert!(!daemon.get("/metrics").text().contains("disk_usage_bytes{"));
