@@ -215,6 +215,8 @@ pub struct Metrics {
     pub expired: IntCounterVec,
     /// Canary runs by outcome.
     pub canary_runs: IntCounterVec,
+    /// When the last canary was judged, in seconds since 1970; 0 before the first.
+    pub canary_last: IntGauge,
     /// Restarts of a room after its death.
     pub actor_restarts: IntCounterVec,
     /// 1 for a probe that brought figures at the last tick, or whose figures this box does not have.
@@ -275,6 +277,11 @@ impl Metrics {
                 &["reason"],
             )?,
             canary_runs: counters(&registry, "canary_runs_total", "Runs of the known-answer canary.", &["outcome"])?,
+            canary_last: gauge(
+                &registry,
+                "canary_last_timestamp_seconds",
+                "When the last canary was judged; 0: not yet.",
+            )?,
             actor_restarts: counters(
                 &registry,
                 "actor_restarts_total",

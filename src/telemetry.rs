@@ -20,8 +20,12 @@ use crate::config::{LogConfig, LogFormat};
 /// One line: the level cannot be read, or a log was started before.
 pub fn start(config: &LogConfig) -> Result<(), String> {
     let filter = filter(&config.level)?;
-    let builder =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_span_events(FmtSpan::NONE).with_env_filter(filter);
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_span_events(FmtSpan::NONE)
+        // A line that cannot be written, on a full disk, is lost: complaining on the same stream would end the process.
+        .log_internal_errors(false)
+        .with_env_filter(filter);
     // The handle's type tells the form of the lines, so each form keeps it in a closure.
     let started = match config.format {
         LogFormat::Text => {

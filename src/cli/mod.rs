@@ -95,10 +95,10 @@ fn with_settings(settings: Settings, command: impl FnOnce(Loaded) -> ExitCode) -
 }
 
 /// Text for the operator on standard error, each line with the program's name before it.
-#[allow(clippy::print_stderr)]
 fn complain(text: &impl ToString) {
+    use std::io::Write;
     for line in text.to_string().lines() {
-        eprintln!("edge-service: {line}");
+        let _ = writeln!(std::io::stderr().lock(), "edge-service: {line}");
     }
 }
 

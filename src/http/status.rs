@@ -74,6 +74,7 @@ struct Canary {
     state: &'static str,
     reason: Option<String>,
     asks: &'static str,
+    last_at: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -142,7 +143,7 @@ fn build(board: &Board, now: Instant) -> Status {
             Phase::Running => "running",
             Phase::Stopping => "stopping",
         },
-        model: published.model.as_ref().map(|served| model(served, &published)),
+        model: published.model.as_ref().map(|served| model(board, served, &published)),
         queue: Queue { waiting: board.queue.held(), limit: board.queue.limit() },
         traffic: latest.as_deref().map(traffic).unwrap_or_default(),
         alerts: alerts_of(&published.alerts),
@@ -192,7 +193,12 @@ pub(super) fn variant(served: &ServedModel) -> (&'static str, &'static str) {
     }
 }
 
-fn model(served: &ServedModel, published: &Published) -> Model {
+fn last_canary(board: &Board) -> Option<String> {
+    let seconds = u64::try_from(board.metrics.canary_last.get()).ok().filter(|seconds| *seconds > 0)?;
+    Some(rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+}
+
+fn model(board: &Board, served: &ServedModel, published: &Published) -> Model {
     let (state, reason) = match &published.status.canary {
         CanaryState::Well => ("well", None),
         CanaryState::Failing { reason } => ("failing", Some(reason.clone())),
@@ -212,7 +218,7 @@ fn model(served: &ServedModel, published: &Published) -> Model {
         loaded_at: rfc3339(served.loaded_at),
         load_ms: super::record::milliseconds(served.load_duration),
         takes_pictures: served.image.is_some(),
-        canary: Canary { state, reason, asks },
+        canary: Canary { state, reason, asks, last_at: last_canary(board) },
     }
 }
 

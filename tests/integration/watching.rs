@@ -277,3 +277,74 @@ fn a_mount_that_disappears_takes_its_figures_and_its_alert_with_it() {
     assert_eq!(daemon.log.wait_for("alert", 2)[1]["state"], "resolved");
     assert!(!daemon.get("/metrics").text().contains("disk_usage_bytes{"));
 }
+
+#[test]
+fn the_status_answers_at_once_while_the_engine_is_saturated_and_a_probe_hangs() {
+    let fake = FakeBox::new();
+    let meminfo = fake.0.path().join("proc/meminfo");
+    std::fs::remove_file(&meminfo).unwrap();
+    make_pipe(&meminfo);
+    let daemon = fake.setup().set("model.queue_limit", 2).set("model.canary_seconds", 0).ready();
+    let sample = std::fs::read(crate::harness::repository("models/digits/samples/7-03.png")).unwrap();
+    assert_eq!(daemon.post("/test/answer/silent", &[]).status, 202);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..6).map(|_| scope.spawn(|| daemon.post("/api/v1/frames", &sample).status)).collect();
+        daemon.wait_until("the queue is full", |daemon| status(daemon)["queue"]["waiting"] == 2);
+        let began = std::time::Instant::now();
+        for _ in 0..20 {
+            assert!(status(&daemon)["current_resources"]["memory"].is_null());
+        }
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(daemon.post("/test/answer/right", &[]).status, 202);
+        let answers: Vec<u16> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        assert!(answers.iter().all(|status| [200, 503].contains(status)), "{answers:?}");
+    });
+}
+
+#[test]
+fn a_bundle_for_a_support_case_holds_everything_but_secrets() {
+    let fake = FakeBox::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let secret = format!("http://user:hunter2@{}/hook", listener.local_addr().unwrap());
+    let daemon = fake.setup().set("alerts.webhook.url", &secret).ready();
+    let file = daemon.state.path().join("bundle.json");
+    let (code, said, complaint) = Setup::default()
+        .set("alerts.webhook.url", &secret)
+        .arg("--listen")
+        .arg(&daemon.address.to_string())
+        .arg("--bundle")
+        .arg(file.to_str().unwrap())
+        .run("status");
+    assert_eq!(code, 0, "{said}{complaint}");
+    let text = std::fs::read_to_string(file).unwrap();
+    let bundle: Value = serde_json::from_str(&text).unwrap();
+    for part in ["status", "alerts", "recorder", "configuration"] {
+        assert!(bundle[part].is_object(), "{part}");
+    }
+    assert!(!text.contains("hunter2"));
+    let (code, json, _) = Setup::default().arg("--listen").arg(&daemon.address.to_string()).arg("--json").run("status");
+    assert_eq!(code, 0);
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["ready"], true);
+}
+
+#[test]
+fn a_full_disk_under_the_log_costs_log_lines_and_nothing_else() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_edge-service"))
+        .args(["run", "--listen", &address.to_string()])
+        .args(["--model", crate::harness::repository("models/digits/model.onnx").to_str().unwrap()])
+        .env("STATE_DIRECTORY", state.path())
+        .stderr(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap())
+        .current_dir(crate::harness::repository(""))
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let ready = || ureq::get(format!("http://{address}/readyz")).call().is_ok();
+    while !ready() {
+        assert!(std::time::Instant::now() < deadline && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

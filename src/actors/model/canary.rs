@@ -1,7 +1,7 @@
 //! The canary's rounds: sent when due, judged when answered, and missed when it is not.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
@@ -157,6 +157,8 @@ impl Model {
 
     fn count(&self, outcome: &str) {
         self.metrics.canary_runs.with_label_values(&[outcome]).inc();
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.metrics.canary_last.set(i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX));
     }
 
     fn set_canary_state(&mut self, state: CanaryState) {

@@ -5,7 +5,7 @@
 //! | [`SetPace`] | supervisor | – | another configuration is in force |
 //! | [`SetAlerts`] | supervisor | – | where values go now |
 //!
-//! It sends [`Observe`](super::alert::Observe) to the alert room and [`SampleTaken`] to the supervisor.
+//! It sends [`Observe`] to the alert room and [`SampleTaken`] to the supervisor.
 
 mod actor;
 
