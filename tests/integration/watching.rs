@@ -289,7 +289,8 @@ fn the_status_answers_at_once_while_the_engine_is_saturated_and_a_probe_hangs() 
     assert_eq!(daemon.post("/test/answer/silent", &[]).status, 202);
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..6).map(|_| scope.spawn(|| daemon.post("/api/v1/frames", &sample).status)).collect();
-        daemon.wait_until("the queue is full", |daemon| status(daemon)["queue"]["waiting"] == 2);
+        // Of two that come before the engine has taken the first, one waits; the others may all be refused.
+        daemon.wait_until("requests wait", |daemon| status(daemon)["queue"]["waiting"].as_u64() >= Some(1));
         let began = std::time::Instant::now();
         for _ in 0..20 {
             assert!(status(&daemon)["current_resources"]["memory"].is_null());
