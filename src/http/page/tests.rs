@@ -1,14 +1,21 @@
 use std::io::Read;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use flate2::read::GzDecoder;
 
+use super::assets::{ASSETS, FILES, HASH_DIGITS};
+use super::render::{TEMPLATE, render, tone};
+use super::state::{Fact, Figure, MOST_RESOLVED, PageState, SPARK_POINTS, Watch, state};
+use super::words::{number, span, words};
 use super::*;
-use crate::actors::alert::AlertsView;
+use crate::actors::alert::{AlertsView, Told};
+use crate::actors::board::Published;
+use crate::actors::monitor::Taken;
 use crate::config::Config;
-use crate::core::alert::Key;
+use crate::core::alert::{Alert, Key, RuleName, Severity};
 use crate::core::observe::Service;
-use crate::core::sample::{Cpu, Sample};
+use crate::core::sample::{Cpu, Sample, Scope};
 use crate::metrics::Metrics;
 
 /// What all of it may weigh, uncompressed, in bytes.
