@@ -2,11 +2,11 @@
 //!
 //! Label sets are closed: a label takes the values of an enum, the name of a room, or the one model's name.
 
+mod requests;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -18,170 +18,13 @@ use crate::core::observe::Service;
 use crate::core::sample::Sample;
 use crate::core::status::Room;
 
+pub use requests::{Outcome, Refusal, Stages, Totals};
+
 /// Seconds; they resolve 100 µs to 1 s, with a tail for slow models.
 const DURATION_BUCKETS: [f64; 19] = [
     0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.007_5, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5,
     10.0, 60.0,
 ];
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Answered with a result.
-    Ok,
-    /// The client's fault.
-    Invalid,
-    /// Not admitted.
-    Refused,
-    /// Not admitted, because an alert has it so.
-    Shed,
-    /// Its deadline passed.
-    Expired,
-    /// Its client left.
-    Gone,
-    /// The model or the daemon failed.
-    Failed,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Outcome; 7] = [
-        Outcome::Ok,
-        Outcome::Invalid,
-        Outcome::Refused,
-        Outcome::Shed,
-        Outcome::Expired,
-        Outcome::Gone,
-        Outcome::Failed,
-    ];
-
-    /// The label's value.
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Ok => "ok",
-            Outcome::Invalid => "invalid",
-            Outcome::Refused => "refused",
-            Outcome::Shed => "shed",
-            Outcome::Expired => "expired",
-            Outcome::Gone => "gone",
-            Outcome::Failed => "failed",
-        }
-    }
-}
-
-/// Why a request was not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// `model.queue_limit` is reached.
-    QueueFull,
-    /// `server.max_body_memory_bytes` is reached.
-    BodyMemory,
-    /// No model can take it now.
-    NotReady,
-    /// An alert has new requests refused.
-    Shed,
-}
-
-impl Refusal {
-    /// Every reason.
-    pub const ALL: [Refusal; 4] = [Refusal::QueueFull, Refusal::BodyMemory, Refusal::NotReady, Refusal::Shed];
-
-    /// The label's value.
-    pub fn name(self) -> &'static str {
-        match self {
-            Refusal::QueueFull => "queue_full",
-            Refusal::BodyMemory => "body_memory",
-            Refusal::NotReady => "not_ready",
-            Refusal::Shed => "shed",
-        }
-    }
-}
-
-/// Counts and sums that the protocol's statistics ask for, beside what Prometheus is told.
-#[derive(Debug, Default)]
-pub struct Totals {
-    answered: AtomicU64,
-    answered_ns: AtomicU64,
-    failed: AtomicU64,
-    failed_ns: AtomicU64,
-    last_answer_ms: AtomicU64,
-    entries: AtomicU64,
-    queue_ns: AtomicU64,
-    input_ns: AtomicU64,
-    run_ns: AtomicU64,
-    output_ns: AtomicU64,
-}
-
-/// Where the time of an answered request went.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stages {
-    /// Entries of its batch.
-    pub entries: u64,
-    /// Waiting for the engine.
-    pub queue: Duration,
-    /// Making tensors of the body.
-    pub input: Duration,
-    /// Running the graph.
-    pub run: Duration,
-    /// Making an answer of the outputs.
-    pub output: Duration,
-}
-
-impl Totals {
-    /// Counts the stages of an answered request.
-    pub fn add_stages(&self, stages: Stages) {
-        self.entries.fetch_add(stages.entries, Ordering::Relaxed);
-        for (sum, took) in [
-            (&self.queue_ns, stages.queue),
-            (&self.input_ns, stages.input),
-            (&self.run_ns, stages.run),
-            (&self.output_ns, stages.output),
-        ] {
-            sum.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        }
-    }
-
-    /// The stages of all answered requests together.
-    pub fn stages(&self) -> Stages {
-        let time = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
-        Stages {
-            entries: self.entries.load(Ordering::Relaxed),
-            queue: time(&self.queue_ns),
-            input: time(&self.input_ns),
-            run: time(&self.run_ns),
-            output: time(&self.output_ns),
-        }
-    }
-
-    /// Counts a request that took `took`.
-    pub fn add(&self, outcome: Outcome, took: Duration) {
-        let (count, sum) = match outcome {
-            Outcome::Ok => (&self.answered, &self.answered_ns),
-            _ => (&self.failed, &self.failed_ns),
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        sum.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        if outcome == Outcome::Ok {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.last_answer_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        }
-    }
-
-    /// Answered requests and their time in nanoseconds.
-    pub fn answered(&self) -> (u64, u64) {
-        (self.answered.load(Ordering::Relaxed), self.answered_ns.load(Ordering::Relaxed))
-    }
-
-    /// Requests without a result and their time in nanoseconds.
-    pub fn failed(&self) -> (u64, u64) {
-        (self.failed.load(Ordering::Relaxed), self.failed_ns.load(Ordering::Relaxed))
-    }
-
-    /// When a request was last answered, in milliseconds since 1970; 0 for never.
-    pub fn last_answer_ms(&self) -> u64 {
-        self.last_answer_ms.load(Ordering::Relaxed)
-    }
-}
 
 /// The metrics of one daemon.
 #[derive(Clone)]

@@ -10,10 +10,11 @@ use tokio::sync::oneshot;
 use super::manager::Manager;
 use super::record::Occasion;
 use super::reload::ReadConfig;
+use super::say::greet;
 use super::{CanaryChanged, ChildDown, EngineBegan, ModelChanged};
 use crate::actors::alert::Alerts;
 use crate::actors::board::{Board, Door, Published};
-use crate::actors::model::{Model, ReviveEngine, ServedModel};
+use crate::actors::model::{Model, ReviveEngine};
 use crate::actors::monitor::Monitor;
 use crate::actors::obituary::Obituary;
 use crate::actors::web::{Publish, Servers, SetDoor, Web};
@@ -88,9 +89,9 @@ pub struct Supervisor {
     histories: HashMap<Room, RestartHistory>,
     pub(super) published: Published,
     dead_threads: BTreeSet<usize>,
-    warnings: HashMap<&'static str, Throttle>,
+    pub(super) warnings: HashMap<&'static str, Throttle>,
     /// Whether the log's last word is that the daemon is not ready.
-    said_not_ready: bool,
+    pub(super) said_not_ready: bool,
     pub(super) manager: Manager,
     pub(super) model: Option<Addr<Model>>,
     pub(super) web: Option<Addr<Web>>,
@@ -178,29 +179,6 @@ impl Supervisor {
             self.say_readiness(after.clone());
             self.manager.readiness(&after);
         }
-    }
-
-    /// Says what has changed, but the same trouble only once a while.
-    fn say_readiness(&mut self, readiness: Result<(), String>) {
-        match readiness {
-            Ok(()) if self.said_not_ready => {
-                self.said_not_ready = false;
-                tracing::info!(event = "ready", "ready");
-            }
-            Ok(()) => {}
-            Err(reason) => {
-                let kind = self.published.status.trouble().unwrap_or_default();
-                if let Some(held_back) = self.occurred(kind) {
-                    self.said_not_ready = true;
-                    tracing::warn!(event = "not_ready", reason, held_back, "not ready: {reason}");
-                }
-            }
-        }
-    }
-
-    fn occurred(&mut self, warning: &'static str) -> Option<u64> {
-        let period = Duration::from_secs_f64(self.board.config().log.repeat_seconds);
-        self.warnings.entry(warning).or_default().occurred(Instant::now(), period)
     }
 
     fn set_down(&mut self, room: Room, is_down: bool) {
@@ -372,18 +350,6 @@ impl Supervisor {
             }
             status.model = state;
         });
-    }
-}
-
-/// One line that shows a new operator an answer.
-fn greet(board: &Board, model: &ServedModel) {
-    let address = board.address;
-    match &model.sample {
-        Some(sample) if model.image.is_some() => {
-            let sample = sample.display();
-            tracing::info!(event = "try", "try: curl --data-binary @{sample} http://{address}/api/v1/frames");
-        }
-        _ => tracing::info!(event = "try", "try: curl http://{address}/v2/models/{}", model.name),
     }
 }
 

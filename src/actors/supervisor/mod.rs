@@ -17,6 +17,7 @@ mod actor;
 mod manager;
 mod record;
 mod reload;
+mod say;
 mod stop;
 #[cfg(test)]
 #[cfg(feature = "test-hooks")]
