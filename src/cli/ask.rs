@@ -14,9 +14,12 @@ const MAX_ANSWER: u64 = 64 << 20;
 /// One line: nobody answers.
 pub fn ask(config: &Config, path: &str) -> Result<(u16, String), String> {
     let address = reachable(config.server.listen);
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
-    let no_answer = |error: ureq::Error| format!("no answer from {address}: {error}");
+    // It is this box's own daemon, whatever proxy the environment names.
+    let settings = ureq::Agent::config_builder().proxy(None).http_status_as_error(false);
+    let agent: ureq::Agent = settings.timeout_global(Some(PATIENCE)).build().into();
+    let no_answer = |error: ureq::Error| {
+        format!("no answer from {address}: {error}; is it running there? --listen and --config say where to ask")
+    };
     let mut response = agent.get(format!("http://{address}{path}")).call().map_err(no_answer)?;
     let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_string().map_err(no_answer)?;
     Ok((response.status().as_u16(), body))

@@ -93,7 +93,7 @@ impl Webhook {
 }
 
 fn post_all(url: &str, timeout: Duration, retries: u32, queue: &Receiver<String>, metrics: &Metrics) {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(timeout)).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).timeout_global(Some(timeout)).build().into();
     for body in queue {
         let mut wait = FIRST_WAIT;
         let mut result = post(&agent, url, &body);
