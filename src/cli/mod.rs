@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Loaded, Overrides, Survey};
+use crate::config::{self, Config, Loaded, Overrides, Survey};
 
 /// Serves one ONNX model on an edge box, watches the box, and keeps itself alive.
 #[derive(Debug, Parser)]
@@ -76,8 +76,8 @@ pub fn main() -> ExitCode {
     match command.unwrap_or(Command::Run) {
         Command::Run => with_settings(settings.clone(), |loaded| run::run(loaded, settings)),
         Command::Check => check::check(&settings.survey()),
-        Command::Health => with_settings(settings, |loaded| health::health(&loaded.config)),
-        Command::Status(args) => with_settings(settings, |loaded| status::status(&loaded.config, &args)),
+        Command::Health => with_address(settings, |config| health::health(config)),
+        Command::Status(args) => with_address(settings, |config| status::status(config, &args)),
         Command::Infer(args) => with_settings(settings, |loaded| infer::infer(&loaded.config, &args)),
         Command::TryModel => try_model::try_model(),
     }
@@ -92,6 +92,20 @@ fn with_settings(settings: Settings, command: impl FnOnce(Loaded) -> ExitCode) -
             ExitCode::from(errors.exit_code())
         }
     }
+}
+
+/// What only asks the running daemon: all that it needs of a configuration is where that listens, and a mistake elsewhere
+/// in the file is no reason to leave an operator without an answer.
+fn with_address(settings: Settings, command: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
+    let survey = settings.survey();
+    let knows = survey.knows("server.listen");
+    if let Some(errors) = &survey.errors {
+        complain(errors);
+        if !knows {
+            return ExitCode::from(errors.exit_code());
+        }
+    }
+    command(&survey.loaded.config)
 }
 
 /// Text for the operator on standard error, each line with the program's name before it.
