@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
     match command.unwrap_or(Command::Run) {
         Command::Run => with_settings(settings.clone(), |loaded| run::run(loaded, settings)),
         Command::Check => check::check(&settings.survey()),
-        Command::Health => with_address(settings, |config| health::health(config)),
+        Command::Health => with_address(settings, health::health),
         Command::Status(args) => with_address(settings, |config| status::status(config, &args)),
         Command::Infer(args) => with_settings(settings, |loaded| infer::infer(&loaded.config, &args)),
         Command::TryModel => try_model::try_model(),
