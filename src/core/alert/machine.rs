@@ -136,9 +136,7 @@ impl Machine {
                 (watch.breaches, watch.goods) = (0, 0);
             }
         }
-        if value.is_some() || rule.missing != Missing::Ignore {
-            watch.last_sample = Some(now.monotonic);
-        }
+        watch.last_sample = Some(now.monotonic);
         watch.count(rule, value);
         watch.decide(key, rule, &pace, value, now)
     }
@@ -258,8 +256,9 @@ impl Watch {
                     return None;
                 }
                 firing.said = now.monotonic;
-                let (consecutive, since) = (firing.breaches, firing.since);
-                Some(Change::Repeated(alert(rule.raise_above, consecutive, since)))
+                // A sample without a value has nothing newer to tell.
+                let (consecutive, since, value) = (firing.breaches, firing.since, firing.value);
+                Some(Change::Repeated(Alert { value, ..alert(rule.raise_above, consecutive, since) }))
             }
             None => None,
         }

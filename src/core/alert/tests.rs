@@ -178,14 +178,9 @@ proptest! {
         clear_consecutive in 1u32..6,
     ) {
         let mut memory = Box_::with(Rule { consecutive, clear_consecutive, ..rule() });
-        let (mut row, mut good_row, mut firing, mut missing) = (0, 0, false, 0);
+        let (mut row, mut good_row, mut firing) = (0, 0, false);
         for value in values {
-            missing += 1;
             if let Some(value) = value {
-                if missing > 3 {
-                    (row, good_row) = (0, 0);
-                }
-                missing = 0;
                 row = if value > 85.0 { row + 1 } else { 0 };
                 good_row = if value < 80.0 { good_row + 1 } else { 0 };
             }
