@@ -5,7 +5,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | [`core`] | pure decisions: restarts, admission, the canary, readiness, tensors |
-//! | [`config`], [`engine`], [`image`], [`metrics`], [`notify`], [`probe`], [`state`] | settings; what runs a model; pictures; what is measured; the service manager; what is read of the box; files that survive |
+//! | [`config`], [`engine`], [`image`], [`metrics`], [`notify`], [`onnx`], [`probe`], [`state`] | settings; what runs a model; pictures; what is measured; the service manager; ONNX files as data; what is read of the box; files that survive |
 //! | [`trial`] | a child process that loads a model before the daemon does |
 //! | [`actors`] | supervisor, model and web, which speak by messages |
 //! | [`http`] | connections to jobs and back |
@@ -25,6 +25,7 @@ pub mod image;
 pub mod limits;
 pub mod metrics;
 pub mod notify;
+pub mod onnx;
 pub mod probe;
 pub mod signals;
 pub mod state;

@@ -1,0 +1,3 @@
+//! ONNX files as data: the messages, without a runtime.
+
+pub mod proto;
