@@ -3,6 +3,7 @@
 //! Only `ort` knows ONNX Runtime; the rest of the house knows the [`Session`] trait.
 
 pub mod cancel;
+pub mod cpu;
 #[cfg(test)]
 pub mod fake;
 pub mod job;
