@@ -3,9 +3,7 @@
 use std::time::SystemTime;
 
 use crate::core::alert::{Alert, Severity};
-
-/// The log target of alerts: the filter lets it pass at every level.
-pub const TARGET: &str = "alert";
+use crate::telemetry::ALERT_TARGET;
 
 /// The box's name.
 pub fn host_name() -> String {
@@ -50,7 +48,7 @@ pub fn log(alert: &Alert, firing: bool, host: &str) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                target: TARGET,
+                target: ALERT_TARGET,
                 event = "alert",
                 alert = alert.key.rule.name(),
                 instance = alert.key.instance,
