@@ -126,6 +126,46 @@ fn monitor_and_alert_rooms_are_back_after_a_panic() {
 }
 
 #[test]
+fn an_alert_room_that_dies_forgets_nothing_that_fires() {
+    let fake = FakeBox::new();
+    let daemon = fake.setup().set("alerts.rules.memory.shed_after", 3).ready();
+    fake.memory(95);
+    let fired = daemon.log.wait("alert");
+    let frame = |daemon: &Daemon| daemon.post("/api/v1/frames", b"no picture").status;
+    daemon.wait_until("requests are refused", |daemon| frame(daemon) == 503);
+    daemon.post("/test/panic/alert", &[]);
+    daemon.wait_until("the room is back", |daemon| daemon.metric("actor_restarts_total{actor=\"alert\"}") == 1.0);
+    samples(&daemon, 10);
+    assert_eq!(frame(&daemon), 503, "it still sheds");
+    let alerts = daemon.get("/api/v1/alerts").json();
+    assert_eq!(alerts["firing"][0]["since"], fired["since"]);
+    assert_eq!(alerts["changes"].as_array().unwrap().len(), 1);
+    fake.memory(50);
+    daemon.wait_until("requests are taken again", |daemon| frame(daemon) == 400);
+    let lines = daemon.log.exactly("alert", 2);
+    assert_eq!((&lines[1]["state"], &lines[1]["since"]), (&"resolved".into(), &fired["since"]));
+    assert_eq!(daemon.metric("alert_actions_total{action=\"shed\",alert=\"memory\"}"), 1.0);
+}
+
+#[test]
+fn a_disk_probe_that_hangs_ends_no_alert_over_a_disk() {
+    let fake = FakeBox::new();
+    std::fs::create_dir(fake.0.path().join("usb")).unwrap();
+    fake.write("proc/self/mountinfo", "36 35 98:0 / /usb rw,noatime master:1 - ext4 /dev/sdb1 rw\n");
+    let disk = "alerts.rules.disk";
+    let daemon =
+        fake.setup().set(&format!("{disk}.raise_above"), 0.0001).set(&format!("{disk}.clear_below"), 0.00001).ready();
+    daemon.log.wait("alert");
+    let mounts = fake.0.path().join("proc/self/mountinfo");
+    std::fs::remove_file(&mounts).unwrap();
+    make_pipe(&mounts);
+    daemon.wait_until("it hangs", |daemon| daemon.metric("probe_success{probe=\"disk\"}") == 0.0);
+    samples(&daemon, 10);
+    assert_eq!(daemon.log.of("alert").len(), 1, "{:#?}", daemon.log.of("alert"));
+    assert_eq!(daemon.get("/api/v1/alerts").json()["firing"][0]["alert"], "disk");
+}
+
+#[test]
 fn every_change_is_posted_to_the_webhook_and_one_that_fails_is_tried_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/api/v2/alerts", listener.local_addr().unwrap());

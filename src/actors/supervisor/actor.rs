@@ -12,7 +12,7 @@ use super::record::Occasion;
 use super::reload::ReadConfig;
 use super::say::greet;
 use super::{CanaryChanged, ChildDown, EngineBegan, ModelChanged};
-use crate::actors::alert::Alerts;
+use crate::actors::alert::{Alerts, AlertsView};
 use crate::actors::board::{Board, Door, Published};
 use crate::actors::model::{Model, ReviveEngine};
 use crate::actors::monitor::Monitor;
@@ -50,8 +50,8 @@ pub struct Factories {
     pub model: Box<dyn Fn(Obituary, Addr<Supervisor>) -> Addr<Model>>,
     /// Builds the web room.
     pub web: Box<dyn Fn(Obituary) -> Addr<Web>>,
-    /// Builds the alert room.
-    pub alert: Box<dyn Fn(Obituary, Addr<Supervisor>) -> Addr<Alerts>>,
+    /// Builds the alert room, which goes on from what the one before it has said.
+    pub alert: Box<dyn Fn(Obituary, Addr<Supervisor>, Arc<AlertsView>) -> Addr<Alerts>>,
     /// Builds the monitor room, on an arbiter of its own.
     pub monitor: Box<dyn Fn(Obituary, Addr<Supervisor>) -> Addr<Monitor>>,
 }
@@ -140,9 +140,12 @@ impl Supervisor {
             Room::Web => self.web = Some((self.factories.web)(obituary)),
             Room::Model => self.model = Some((self.factories.model)(obituary, context.address())),
             Room::Alert => {
-                // It counts anew, so nothing that it asked for stands any more.
-                self.board.shed(None);
-                self.alert = Some((self.factories.alert)(obituary, context.address()));
+                let before = Arc::clone(&self.published.alerts);
+                if before.ladder.as_ref().is_none_or(|ladder| ladder.shedding().is_empty()) {
+                    // Asked for in the message in which the room died: nobody knows of it any more.
+                    self.board.shed(None);
+                }
+                self.alert = Some((self.factories.alert)(obituary, context.address(), before));
             }
             Room::Monitor => self.monitor = Some((self.factories.monitor)(obituary, context.address())),
             Room::Engine | Room::Supervisor => return,
