@@ -60,9 +60,10 @@ fn keep(set: impl Fn(EnvFilter) -> Result<(), String> + Send + Sync + 'static) {
 /// The target of alerts: they pass at every level, with their fields in both forms.
 pub const ALERT_TARGET: &str = "alert";
 
-/// What libraries do between their warnings is their own business; an alert passes at every level.
+/// What libraries do between their warnings is their own business, and what is no HTTP is its client's: a line for each
+/// would let anybody fill the disk. An alert passes at every level.
 fn filter(level: &str) -> Result<EnvFilter, String> {
-    let directives = format!("ort=warn,actix_server=warn,{level},{ALERT_TARGET}=info");
+    let directives = format!("ort=warn,actix_server=warn,actix_http=off,{level},{ALERT_TARGET}=info");
     EnvFilter::try_new(&directives).map_err(|error| format!("log.level: {error}"))
 }
 
