@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -230,6 +230,22 @@ fn the_recorder_tells_where_the_time_of_the_last_requests_went() {
 }
 
 #[test]
+fn what_may_be_long_is_compressed_for_whoever_wants_that() {
+    let fake = FakeBox::new();
+    let daemon = fake.setup().ready();
+    samples(&daemon, 5);
+    for path in ["/api/v1/history", "/api/v1/recorder"] {
+        let answer = daemon.send("GET", path, &[("Accept-Encoding", "gzip")], &[]);
+        assert_eq!(answer.header("content-encoding"), Some("gzip"), "{path}");
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(answer.body.as_slice()).read_to_string(&mut text).unwrap();
+        let json: Value = serde_json::from_str(&text).unwrap();
+        assert!(json["samples"].as_array().unwrap().len() >= 5 && text.len() > 2 * answer.body.len(), "{path}");
+        assert_eq!(daemon.get(path).header("content-encoding"), None);
+    }
+}
+
+#[test]
 fn a_webhook_that_never_answers_delays_neither_alert_nor_stop() {
     // Takes connections and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -296,11 +312,36 @@ fn the_recorder_is_written_on_an_alert_on_a_panic_and_on_sigusr1() {
 fn a_disk_that_takes_no_recording_is_said_and_nothing_else_happens() {
     let fake = FakeBox::new();
     let daemon = fake.setup().ready();
-    // A folder in the place of the file: what a full disk answers, without filling one.
+    // A folder in the place of the file, which any user can put there.
     std::fs::create_dir_all(daemon.state.path().join("recording-signal.json/in-the-way")).unwrap();
     daemon.signal("USR1");
     assert!(daemon.log.wait("record_failed")["message"].as_str().unwrap().contains("could not be written"));
     assert_eq!(daemon.get("/v2/health/ready").status, 200);
+}
+
+#[test]
+fn a_disk_that_is_full_is_said_and_the_recording_before_stays() {
+    let fake = FakeBox::new();
+    let Some(setup) = fake.setup().set("recorder.entries", 2000).on_a_small_disk() else {
+        println!("no tiny disk can be mounted here: only a folder in the file's way was tried");
+        return;
+    };
+    let daemon = setup.ready();
+    daemon.signal("USR1");
+    daemon.log.wait("recorded");
+    let state = PathBuf::from(format!("/proc/{}/root{}", daemon.pid(), daemon.state.path().display()));
+    let file = state.join("recording-signal.json");
+    let before = std::fs::read(&file).unwrap();
+    for _ in 0..600 {
+        daemon.post("/api/v1/frames", b"no picture");
+    }
+    daemon.signal("USR1");
+    let said = daemon.log.wait("record_failed")["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("No space left on device"), "{said}");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    assert_eq!(daemon.get("/v2/health/ready").status, 200);
+    fake.memory(95);
+    assert_eq!(daemon.log.wait("alert")["alert"], "memory");
 }
 
 #[test]
