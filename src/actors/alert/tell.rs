@@ -37,7 +37,7 @@ pub fn message(alert: &Alert, firing: bool) -> String {
         ),
         (true, None) => format!("{what} has had no value for {} {samples}", alert.consecutive),
         (false, Some(value)) => format!("{what} is well again: {value:.1}{unit}, below {:.1}{unit}", alert.threshold),
-        (false, None) => format!("{what} is no longer watched or well again"),
+        (false, None) => format!("{what} fires no more: its rule has changed, or what it watches has gone"),
     }
 }
 

@@ -44,14 +44,17 @@ pub fn exit_code_of(error: &LoadError) -> i32 {
 /// The wait before a dead engine thread is started, where it could not be at once.
 const REVIVE_AGAIN: Duration = Duration::from_millis(100);
 
+/// Builds the alert room, which goes on from what the one before it has said.
+pub type AlertFactory = Box<dyn Fn(Obituary, Addr<Supervisor>, Arc<AlertsView>) -> Addr<Alerts>>;
+
 /// How each room is built, at the start and after its death.
 pub struct Factories {
     /// Builds the model room, which reports to the recipients given.
     pub model: Box<dyn Fn(Obituary, Addr<Supervisor>) -> Addr<Model>>,
     /// Builds the web room.
     pub web: Box<dyn Fn(Obituary) -> Addr<Web>>,
-    /// Builds the alert room, which goes on from what the one before it has said.
-    pub alert: Box<dyn Fn(Obituary, Addr<Supervisor>, Arc<AlertsView>) -> Addr<Alerts>>,
+    /// Builds the alert room.
+    pub alert: AlertFactory,
     /// Builds the monitor room, on an arbiter of its own.
     pub monitor: Box<dyn Fn(Obituary, Addr<Supervisor>) -> Addr<Monitor>>,
 }
