@@ -4,6 +4,7 @@ pub mod admission;
 pub mod alert;
 pub mod canary;
 pub mod observe;
+pub mod qualify;
 pub mod recorder;
 pub mod restart;
 pub mod sample;
