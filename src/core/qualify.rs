@@ -93,11 +93,13 @@ pub struct Measured {
     pub frames: usize,
     /// Real frames left out because quantising used them.
     pub frames_used: usize,
+    /// Why there are no real frames, where there are none.
+    pub no_frames: Option<String>,
     /// Frames on which it gave no answer though the original did, and why it gave none on the first.
     pub failed: Option<(usize, String)>,
-    /// The 95th percentile of the original's run in milliseconds.
+    /// The median of the original's runs in milliseconds.
     pub original_ms: f64,
-    /// The candidate's.
+    /// Of the candidate's.
     pub candidate_ms: f64,
     /// What measuring took.
     pub seconds: f64,
@@ -157,6 +159,8 @@ pub enum Objection {
         wanted: usize,
         /// Whether the others were not reached in time.
         cut_short: bool,
+        /// Why there are none, where there are none.
+        none: Option<String>,
     },
 }
 
@@ -188,13 +192,12 @@ impl fmt::Display for Objection {
                 formatter.write_str("its speed could not be measured in time; see model.qualify.max_seconds")
             }
             Objection::Unmeasured { cut_short: false } => formatter.write_str("its speed could not be measured"),
-            Objection::Frames { found: 0, used: 0, wanted, cut_short: false } => {
-                write!(
-                    formatter,
-                    "it was measured on made-up inputs only: name at least {wanted} real frames with model.qualify.samples"
-                )
-            }
-            Objection::Frames { found, used, wanted, cut_short } => {
+            Objection::Frames { none: Some(why), wanted, .. } => write!(
+                formatter,
+                "it was measured on made-up inputs only ({why}): name at least {wanted} real frames with \
+                 model.qualify.samples"
+            ),
+            Objection::Frames { found, used, wanted, cut_short, none: None } => {
                 let left_out =
                     if *used > 0 { format!(", {used} that quantising used left out") } else { String::new() };
                 let end = if *cut_short { "; its time was over, see model.qualify.max_seconds" } else { "" };
@@ -264,6 +267,7 @@ pub fn judge(measured: &Measured, bounds: &Bounds) -> Verdict {
             used: measured.frames_used,
             wanted: bounds.min_samples,
             cut_short: measured.cut_short,
+            none: measured.no_frames.clone(),
         });
     }
     match against.as_slice() {

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ModelConfig;
+use crate::core::standing::Prefer;
 use crate::engine::LoadError;
 use crate::state::StateDirectory;
 
@@ -63,7 +64,7 @@ impl Trials {
             runtime_library: Some(library.to_owned()),
             sha256: None,
             quantized_path: None,
-            use_quantized: false,
+            prefer: Prefer::Original,
             sessions: 1,
             ..config.clone()
         };

@@ -68,7 +68,11 @@ fn each_objection_is_told_in_words() {
         (Measured { speedup: None, cut_short: true, ..good() }, "unproven", "model.qualify.max_seconds"),
         (Measured { frames: 31, ..good() }, "unproven", "on 31 real frames, and 32"),
         (Measured { frames: 8, frames_used: 92, ..good() }, "unproven", "92 that quantising used left out"),
-        (Measured { frames: 0, agreement: Some(0.1), ..good() }, "unproven", "made-up inputs only"),
+        (
+            Measured { frames: 0, no_frames: Some("no folder".to_owned()), agreement: Some(0.1), ..good() },
+            "unproven",
+            "made-up inputs only (no folder)",
+        ),
     ];
     for (measured, name, words) in cases {
         let verdict = judge(&measured, &BOUNDS);
