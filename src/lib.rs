@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod notify;
 pub mod onnx;
 pub mod probe;
+pub mod samples;
 pub mod signals;
 pub mod state;
 pub mod telemetry;
