@@ -15,6 +15,8 @@ pub(super) fn fold(graph: &mut GraphProto) {
     for (place, node) in graph.node.iter().enumerate().filter(|(_, node)| node.is_standard()) {
         let nodes = match node.operator() {
             "Gemm" => gemm(node, &index, &mut names, &mut made).map(|node| vec![node]),
+            // Of two, which is what nets with shortcuts have, it is the sum that has a rule.
+            "Sum" if node.input.len() == 2 => Some(vec![NodeProto { op_type: Some("Add".to_owned()), ..node.clone() }]),
             "HardSigmoid" | "HardSwish" => hard(node, &index, graph, &mut names, &mut made),
             _ => None,
         };

@@ -19,7 +19,7 @@ const PER_CHANNEL: i64 = 13;
 const INTEGERS: i64 = 11;
 
 /// Brings a model into the form that rewriting expects, or says why it cannot be quantised. A prepared model does not change.
-pub fn prepare(mut model: ModelProto) -> Result<ModelProto, Error> {
+pub fn prepare(model: ModelProto) -> Result<ModelProto, Error> {
     check(&model)?;
     refuse(&model)?;
     let version = model.opset();
@@ -28,18 +28,12 @@ pub fn prepare(mut model: ModelProto) -> Result<ModelProto, Error> {
         model.graph.as_ref().map_or(Ok(()), any_candidate)?;
         return Err(Error::Opset { version });
     }
-    let old = model.ir_version.unwrap_or(0) < 4;
+    let mut model = tidy(model);
     if let Some(graph) = model.graph.as_mut() {
-        // In older files every constant must stand among the inputs, and is none of them.
-        if old {
-            let constants: HashSet<String> = graph.initializer.iter().map(|tensor| tensor.label().to_owned()).collect();
-            graph.input.retain(|input| !constants.contains(input.label()));
-        }
         let _ = graph::sort(&mut graph.node);
         constants::lift(graph);
         name(graph);
     }
-    model.ir_version = Some(model.ir_version.unwrap_or(0).max(4));
     if version < PER_CHANNEL {
         match upgrade::upgrade(&mut model, version, PER_CHANNEL) {
             Ok(()) => model.ir_version = model.ir_version.map(|version| version.max(7)),
@@ -55,6 +49,19 @@ pub fn prepare(mut model: ModelProto) -> Result<ModelProto, Error> {
     }
     check(&model).map_err(Error::Rewritten)?;
     Ok(model)
+}
+
+/// Takes the constants of a file older than IR 4 out of the inputs, among which they had to stand. This goes before the
+/// runtime's own pass over the file, which folds such constants and leaves the inputs, now without a value.
+pub fn tidy(mut model: ModelProto) -> ModelProto {
+    if model.ir_version.unwrap_or(0) < 4
+        && let Some(graph) = model.graph.as_mut()
+    {
+        let constants: HashSet<String> = graph.initializer.iter().map(|tensor| tensor.label().to_owned()).collect();
+        graph.input.retain(|input| !constants.contains(input.label()));
+        model.ir_version = Some(4);
+    }
+    model
 }
 
 /// Gives every node a name of its own.
@@ -123,7 +130,7 @@ fn refuse(model: &ModelProto) -> Result<(), Error> {
 }
 
 /// Operators whose work 8-bit numbers make cheaper.
-const WORK: [&str; 5] = ["Conv", "MatMul", "Gemm", "Gather", "LSTM"];
+pub(super) const WORK: [&str; 5] = ["Conv", "MatMul", "Gemm", "Gather", "LSTM"];
 
 /// Refuses a graph in which no rule will find anything.
 fn any_candidate(graph: &GraphProto) -> Result<(), Error> {
