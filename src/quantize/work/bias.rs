@@ -25,11 +25,7 @@ pub fn wanted(model: &ModelProto) -> Vec<(String, usize)> {
 
 /// The float model with corrected biases, so that quantising it again gives the corrected form. `quantized` is its INT8
 /// form, of which the rounded weights are read. `None` where there is nothing to correct.
-pub fn corrected(
-    model: &ModelProto,
-    quantized: &ModelProto,
-    means: &BTreeMap<String, Vec<f64>>,
-) -> Option<ModelProto> {
+pub fn corrected(model: &ModelProto, quantized: &ModelProto, means: &BTreeMap<String, Vec<f64>>) -> Option<ModelProto> {
     let (float, integer) = (model.graph.as_ref()?, quantized.graph.as_ref()?);
     let (constants, rounded) = (constants(float), constants(integer));
     let scales: HashMap<&str, &NodeProto> = integer
@@ -77,11 +73,7 @@ fn convolutions(graph: &GraphProto) -> impl Iterator<Item = &NodeProto> {
 }
 
 /// What each weight lost by rounding: the float one less the rounded one.
-fn loss(
-    weights: &TensorProto,
-    dequantize: &NodeProto,
-    rounded: &HashMap<&str, &TensorProto>,
-) -> Option<Vec<f64>> {
+fn loss(weights: &TensorProto, dequantize: &NodeProto, rounded: &HashMap<&str, &TensorProto>) -> Option<Vec<f64>> {
     let float = weights.floats().ok()?;
     let levels = rounded.get(dequantize.source(0)?)?;
     if !matches!(levels.element()?, ElementType::Int8 | ElementType::Uint8) {
@@ -112,14 +104,16 @@ fn shifts(shape: &[usize], loss: &[f64], means: &[f64], groups: i64) -> Option<V
         return None;
     }
     let kernel = loss.len() / (outputs * inputs);
-    let shift = |output: usize| {
+    let shift = |output: usize| -> f64 {
         let first = output / (outputs / groups) * inputs;
-        (0..inputs).map(|input| {
+        let of = |input: usize| {
             let start = (output * inputs + input) * kernel;
-            loss.get(start..start + kernel).unwrap_or_default().iter().sum::<f64>() * means.get(first + input).unwrap_or(&0.0)
-        })
+            let lost: f64 = loss.get(start..start + kernel).unwrap_or_default().iter().sum();
+            lost * means.get(first + input).unwrap_or(&0.0)
+        };
+        (0..inputs).map(of).sum()
     };
-    Some((0..outputs).map(|output| shift(output).sum()).collect())
+    Some((0..outputs).map(shift).collect())
 }
 
 #[cfg(test)]
@@ -144,10 +138,8 @@ mod tests {
             node.set_int("group", 1);
             node
         };
-        let initializers = vec![
-            TensorProto::of_floats("w", &[1, 1, 1], &[0.26]),
-            TensorProto::of_floats("b", &[1], &[1.0]),
-        ];
+        let initializers =
+            vec![TensorProto::of_floats("w", &[1, 1, 1], &[0.26]), TensorProto::of_floats("b", &[1], &[1.0])];
         let graph = GraphProto { node: vec![conv("w")], initializer: initializers, ..Default::default() };
         let float = ModelProto { graph: Some(graph), ..Default::default() };
         let dequantize = NodeProto::new("DequantizeLinear", "d", &["q", "s", "z"], &["dq"]);

@@ -229,7 +229,8 @@ fn histograms(
     let graph = exposed.graph.get_or_insert_default();
     let inputs: Vec<&str> = graph.input.iter().map(ValueInfoProto::label).collect();
     // An input is no output: it is read from the sample.
-    let given: Vec<String> = group.iter().filter(|name| !inputs.contains(&name.as_str())).map(|n| (*n).clone()).collect();
+    let given: Vec<String> =
+        group.iter().filter(|name| !inputs.contains(&name.as_str())).map(|n| (*n).clone()).collect();
     if !given.is_empty() {
         graph.output = given.iter().map(|name| value(name, ElementType::Float)).collect();
     }
@@ -242,7 +243,8 @@ fn histograms(
         }
     }
     reader(&mut |inputs| {
-        let answers = if given.is_empty() { Vec::new() } else { run(&mut session as &mut dyn Session, inputs, &given)? };
+        let answers =
+            if given.is_empty() { Vec::new() } else { run(&mut session as &mut dyn Session, inputs, &given)? };
         for tensor in answers.iter().chain(inputs) {
             if let Some(histogram) = filled.get_mut(tensor.name()) {
                 histogram.add(floats(tensor));
@@ -251,7 +253,8 @@ fn histograms(
         watch.step();
         Ok(())
     })?;
-    let cut: Vec<(String, Range)> = filled.iter().map(|(name, one)| ((*name).to_owned(), one.cut(calibrator))).collect();
+    let cut: Vec<(String, Range)> =
+        filled.iter().map(|(name, one)| ((*name).to_owned(), one.cut(calibrator))).collect();
     ranges.extend(cut);
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Models that run: sessions of models that are values, and what they answer.
 
+use crate::core::tensor::Tensor;
 use crate::engine::cancel::Cancel;
 use crate::engine::ort::{self, LoadOptions, Optimize, OrtSession, Runtime};
 use crate::engine::{Call, Session};
-use crate::core::tensor::Tensor;
 use crate::onnx::file;
 use crate::onnx::proto::ModelProto;
 
