@@ -12,10 +12,12 @@
 //! The normalised error of an output is `‖float - other‖₂ / ‖float‖₂` over all samples; of whole numbers and text the share
 //! of unequal elements. Where scores sum to 1 in each row, the class that is best in most rows is taken as background.
 
+mod detector;
+
 use crate::core::tensor::{DataType, Tensor, TensorData};
 
-/// The score from which on a row of a detector counts.
-pub const CONFIDENT: f64 = 0.5;
+pub use detector::Detector;
+
 /// How far a box may move, as a share of the spread of all boxes.
 const BOX_TOLERANCE: f64 = 0.05;
 /// The fewest rows that make a detector of an output.
@@ -33,30 +35,6 @@ pub enum Kind {
     Detector(Detector),
     /// The worst output's error.
     Values,
-}
-
-/// Where a detector's scores and boxes are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Detector {
-    /// Two outputs.
-    Apart {
-        /// Scores `[B, N, C]`.
-        scores: usize,
-        /// Boxes `[B, N, 4]`.
-        boxes: usize,
-        /// The class that means nothing, where scores sum to 1.
-        background: Option<usize>,
-    },
-    /// One output `[B, N, 5 + C]`: box, objectness, classes.
-    Rows {
-        /// The output.
-        output: usize,
-    },
-    /// One output `[B, 4 + C, N]`: box, classes.
-    Columns {
-        /// The output.
-        output: usize,
-    },
 }
 
 /// The error of one output over all samples.
@@ -78,6 +56,8 @@ pub struct Comparison {
     /// Units of the float model and of the other.
     units: [u64; 2],
     outputs: Vec<Sum>,
+    /// Of a detector: how far the noticed rows have moved, and how many there are.
+    moved: (f64, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -109,20 +89,25 @@ impl Comparison {
             sum.reference += reference;
         }
         let kind = self.kind.get_or_insert_with(|| tell(float, &floats)).clone();
-        let (a, b) = match &kind {
-            Kind::Values => return,
+        match &kind {
+            Kind::Values => {}
             Kind::Classifier { output } => {
-                (best_classes(float, &floats, *output), best_classes(other, &others, *output))
+                let (a, b) = (best_classes(float, &floats, *output), best_classes(other, &others, *output));
+                self.units[0] += a.len() as u64;
+                self.units[1] += b.len() as u64;
+                self.agreeing += a.iter().zip(&b).filter(|(a, b)| a.is_some() && a == b).count() as u64;
             }
-            Kind::Detector(detector) => (detector.rows(float, &floats), detector.rows(other, &others)),
-        };
-        self.units[0] += a.len() as u64;
-        self.units[1] += b.len() as u64;
-        let tolerance = match &kind {
-            Kind::Detector(detector) => BOX_TOLERANCE * detector.spread(float, &floats),
-            _ => 0.0,
-        };
-        self.agreeing += agreeing(&a, &b, tolerance);
+            Kind::Detector(detector) => {
+                let tolerance = BOX_TOLERANCE * detector.spread(float, &floats);
+                let counts =
+                    detector::compare(&detector.rows(float, &floats), &detector.rows(other, &others), tolerance);
+                self.units[0] += counts.confident[0];
+                self.units[1] += counts.confident[1];
+                self.agreeing += counts.agreeing;
+                self.moved.0 += counts.moved;
+                self.moved.1 += counts.noticed;
+            }
+        }
     }
 
     /// What is counted; `None` before the first sample.
@@ -166,6 +151,17 @@ impl Comparison {
                 format!("no row is confident in any sample; the worst output's error is {:.4}", self.worst_error())
             }
             Some(Kind::Values) => format!("the worst output's normalised error is {:.4}", self.worst_error()),
+        }
+    }
+
+    /// How far the two are apart, finer than the agreement: for ranking one form against another. Of a detector the mean change
+    /// of the scores of rows that score 0.25 or more on either side; of a classifier the error of its scores; else the worst
+    /// error.
+    pub fn distance(&self) -> f64 {
+        match &self.kind {
+            Some(Kind::Detector(_)) if self.moved.1 > 0 => self.moved.0 / self.moved.1 as f64,
+            Some(Kind::Classifier { output }) => self.outputs.get(*output).map_or(0.0, Sum::error),
+            _ => self.worst_error(),
         }
     }
 
@@ -247,14 +243,16 @@ fn tell(outputs: &[Tensor], values: &[Option<Vec<f64>>]) -> Kind {
             [_, classes] if *classes >= 2 && !is_embedding(of(*output), *classes) => {
                 return Kind::Classifier { output: *output };
             }
-            [_, rows, width] if *width >= 5 && *rows >= LEAST_ROWS && rows > width && is_rows(of(*output), *width) => {
+            [_, rows, width]
+                if *width >= 5 && *rows >= LEAST_ROWS && rows > width && detector::is_rows(of(*output), *width) =>
+            {
                 return Kind::Detector(Detector::Rows { output: *output });
             }
             [_, height, columns]
                 if *height >= 5
                     && *columns >= LEAST_ROWS
                     && columns > height
-                    && is_columns(of(*output), *height, *columns) =>
+                    && detector::is_columns(of(*output), *height, *columns) =>
             {
                 return Kind::Detector(Detector::Columns { output: *output });
             }
@@ -266,7 +264,7 @@ fn tell(outputs: &[Tensor], values: &[Option<Vec<f64>>]) -> Kind {
         let is_boxes = |index: &&usize| *index != scores && outputs[**index].shape().ends_with(&[*rows, 4]);
         let found = floats.iter().find(is_boxes);
         if let (Some(boxes), true) = (found, *rows >= LEAST_ROWS && of(*scores).iter().all(is_score)) {
-            let background = background(of(*scores), *classes);
+            let background = detector::background(of(*scores), *classes);
             return Kind::Detector(Detector::Apart { scores: *scores, boxes: *boxes, background });
         }
     }
@@ -283,33 +281,6 @@ fn is_embedding(values: &[f64], width: usize) -> bool {
     width >= 16 && values.iter().any(|x| *x < 0.0) && values.chunks(width).all(unit)
 }
 
-fn is_rows(values: &[f64], width: usize) -> bool {
-    let rows = || values.chunks_exact(width);
-    rows().all(|row| row[4..].iter().all(is_score)) && rows().any(|row| row[..4].iter().any(|x| !is_score(x)))
-}
-
-fn is_columns(values: &[f64], height: usize, columns: usize) -> bool {
-    let mut batches = values.chunks_exact(height * columns);
-    let is_one = |one: &[f64]| {
-        let (boxes, scores) = one.split_at(4 * columns);
-        scores.iter().all(is_score) && boxes.iter().any(|x| !is_score(x))
-    };
-    !values.is_empty() && batches.all(is_one)
-}
-
-/// The class that is best in most rows, where the rows sum to 1.
-fn background(scores: &[f64], classes: usize) -> Option<usize> {
-    let sums_to_one = |row: &[f64]| (row.iter().sum::<f64>() - 1.0).abs() < 1e-2;
-    if classes < 2 || !scores.chunks_exact(classes).all(sums_to_one) {
-        return None;
-    }
-    let mut wins = vec![0u64; classes];
-    for row in scores.chunks_exact(classes) {
-        wins[best(row.iter().copied()).0] += 1;
-    }
-    Some(best(wins.iter().map(|count| *count as f64)).0)
-}
-
 /// The first of the largest values, with its index; of no values, 0 and minus infinity.
 fn best(values: impl Iterator<Item = f64>) -> (usize, f64) {
     values.enumerate().fold(
@@ -320,103 +291,12 @@ fn best(values: impl Iterator<Item = f64>) -> (usize, f64) {
     )
 }
 
-/// One unit that is compared: its place, its class, its box.
-struct Unit {
-    row: usize,
-    class: usize,
-    place: [f64; 4],
-}
-
-fn best_classes(outputs: &[Tensor], values: &[Option<Vec<f64>>], output: usize) -> Vec<Unit> {
+/// The best class of each row; none where a score is no number, which agrees with nothing.
+fn best_classes(outputs: &[Tensor], values: &[Option<Vec<f64>>], output: usize) -> Vec<Option<usize>> {
     let Some((tensor, Some(values))) = outputs.get(output).zip(values.get(output)) else { return Vec::new() };
     let Some(classes) = trimmed(tensor.shape()).get(1).filter(|classes| **classes > 0) else { return Vec::new() };
-    let unit = |(row, scores): (usize, &[f64])| {
-        // What is not a number agrees with nothing.
-        let class = if scores.iter().any(|x| x.is_nan()) { usize::MAX - row } else { best(scores.iter().copied()).0 };
-        Unit { row, class, place: [0.0; 4] }
-    };
-    values.chunks_exact(*classes).enumerate().map(unit).collect()
-}
-
-/// Both lists are in the order of their rows.
-fn agreeing(a: &[Unit], b: &[Unit], tolerance: f64) -> u64 {
-    let mut other = b.iter().peekable();
-    let mut count = 0;
-    for unit in a {
-        while other.next_if(|other| other.row < unit.row).is_some() {}
-        if let Some(twin) = other.next_if(|other| other.row == unit.row) {
-            let near = unit.place.iter().zip(twin.place).all(|(x, y)| (x - y).abs() <= tolerance);
-            count += u64::from(unit.class == twin.class && near);
-        }
-    }
-    count
-}
-
-impl Detector {
-    /// The confident rows.
-    fn rows(&self, outputs: &[Tensor], values: &[Option<Vec<f64>>]) -> Vec<Unit> {
-        let of = |index: usize| values.get(index).and_then(Option::as_deref).unwrap_or_default();
-        let dims = |index: usize| outputs.get(index).map(Tensor::shape).map(trimmed).unwrap_or_default();
-        let mut found = Vec::new();
-        let mut keep = |row: usize, (class, score): (usize, f64), place: [f64; 4]| {
-            if score >= CONFIDENT {
-                found.push(Unit { row, class, place });
-            }
-        };
-        match self {
-            Detector::Apart { scores, boxes, background } => {
-                let Some(&classes) = outputs.get(*scores).and_then(|scores| scores.shape().last()) else {
-                    return found;
-                };
-                let without = |(class, score): (usize, &f64)| if Some(class) == *background { -1.0 } else { *score };
-                let places = of(*boxes).chunks_exact(4).map(four).chain(std::iter::repeat([f64::NAN; 4]));
-                for (row, (scores, place)) in of(*scores).chunks_exact(classes.max(1)).zip(places).enumerate() {
-                    keep(row, best(scores.iter().enumerate().map(without)), place);
-                }
-            }
-            Detector::Rows { output } => {
-                let &[_, _, width] = dims(*output) else { return found };
-                for (row, cells) in of(*output).chunks_exact(width).enumerate() {
-                    let (class, score) = if width == 5 { (0, 1.0) } else { best(cells[5..].iter().copied()) };
-                    keep(row, (class, score * cells[4]), four(cells));
-                }
-            }
-            Detector::Columns { output } => {
-                let &[_, height, columns] = dims(*output) else { return found };
-                for (batch, cells) in of(*output).chunks_exact(height * columns).enumerate() {
-                    for column in 0..columns {
-                        let cell = |line: usize| cells[line * columns + column];
-                        keep(batch * columns + column, best((4..height).map(cell)), [0, 1, 2, 3].map(cell));
-                    }
-                }
-            }
-        }
-        found
-    }
-
-    /// From the least to the largest of all boxes' numbers.
-    fn spread(&self, outputs: &[Tensor], values: &[Option<Vec<f64>>]) -> f64 {
-        let index = match self {
-            Detector::Apart { boxes: index, .. }
-            | Detector::Rows { output: index }
-            | Detector::Columns { output: index } => index,
-        };
-        let values = values.get(*index).and_then(Option::as_deref).unwrap_or_default();
-        let shape = outputs.get(*index).map(Tensor::shape).map(trimmed).unwrap_or_default();
-        let (first, period) = match (self, shape) {
-            (Detector::Rows { .. }, [_, _, width]) => (4, *width),
-            (Detector::Columns { .. }, [_, height, columns]) => (4 * columns, height * columns),
-            _ => (1, 1),
-        };
-        let places = values.chunks(period.max(1)).flat_map(|cells| cells.iter().take(first));
-        let (low, high) = places.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
-        (high - low).max(0.0)
-    }
-}
-
-/// The first four cells of a row.
-fn four(cells: &[f64]) -> [f64; 4] {
-    [0, 1, 2, 3].map(|index| cells.get(index).copied().unwrap_or(f64::NAN))
+    let class = |scores: &[f64]| (!scores.iter().any(|x| x.is_nan())).then(|| best(scores.iter().copied()).0);
+    values.chunks_exact(*classes).map(class).collect()
 }
 
 #[cfg(test)]
