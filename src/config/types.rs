@@ -101,6 +101,8 @@ pub struct ModelConfig {
     pub quantized_path: Option<PathBuf>,
     /// Whether the quantised form is preferred when it is there and loads.
     pub use_quantized: bool,
+    /// Whether a `ZipMap` at the end of the graph stays: its maps are no tensors, and its output is left out.
+    pub keep_zipmap: bool,
     /// The ONNX Runtime library; unset: looked for in the known places.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_library: Option<PathBuf>,
@@ -143,6 +145,7 @@ impl Default for ModelConfig {
             sha256: None,
             quantized_path: None,
             use_quantized: false,
+            keep_zipmap: false,
             runtime_library: None,
             sessions: 1,
             threads: 0,

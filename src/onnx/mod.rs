@@ -1,3 +1,4 @@
 //! ONNX files as data: the messages, without a runtime.
 
 pub mod proto;
+pub mod zipmap;

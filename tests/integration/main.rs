@@ -38,3 +38,4 @@ mod under_way;
 mod watching;
 #[allow(dead_code)]
 mod wire;
+mod zipmap;

@@ -1,16 +1,24 @@
 //! From a file to a session: what it takes and gives, and one clear line for a file that is of no use.
 
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ort::session::builder::{GraphOptimizationLevel, LoadCanceler, SessionBuilder};
 use ort::value::ValueType;
+use prost::Message;
 
 use super::explain::explain;
 use super::{OrtSession, Runtime, one_line, value};
 use crate::core::tensor::{ModelSpec, TensorSpec};
 use crate::engine::LoadError;
 use crate::engine::cancel::{Cancel, Interrupt};
+use crate::onnx::proto::ModelProto;
+use crate::onnx::zipmap::{self, TakenOut};
+
+/// The option of a session that names the folder of weights in files of their own, for a model in memory.
+const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// How a session is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +29,8 @@ pub struct LoadOptions {
     pub spinning: bool,
     /// Whether memory is kept between runs.
     pub memory_arena: bool,
+    /// Whether a `ZipMap` stays at the end of the graph, and its output is left out.
+    pub keep_zipmap: bool,
 }
 
 /// Ends a load between two of the runtime's steps.
@@ -39,13 +49,49 @@ impl Interrupt for Load {
 /// [`LoadError`] says what is wrong with the file, in one line.
 pub fn load(runtime: &Runtime, path: &Path, options: &LoadOptions, cancel: &Cancel) -> Result<OrtSession, LoadError> {
     let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
+    let changed = if options.keep_zipmap { None } else { without_zipmap(path) };
     let mut builder = builder(runtime, options).map_err(|error| unusable(one_line(error.message())))?;
+    if changed.is_some() {
+        builder = beside(builder, path).map_err(|error| unusable(one_line(error.message())))?;
+    }
     cancel.begin(Arc::new(Load(builder.canceler()))).map_err(|_| unusable("its load was ended".to_owned()))?;
-    let session = builder.commit_from_file(path);
+    let changed = changed.and_then(|(bytes, taken)| match builder.commit_from_memory(&bytes) {
+        Ok(session) => Some((session, taken)),
+        Err(error) => {
+            if cancel.reason().is_none() {
+                let reason = one_line(error.message());
+                tracing::warn!(event = "zipmap_kept", "the ZipMap of {} stays: without it, {reason}", path.display());
+            }
+            None
+        }
+    });
+    let (session, taken) = match changed {
+        Some((session, taken)) => (Ok(session), taken),
+        None => (builder.commit_from_file(path), Vec::new()),
+    };
     cancel.end();
     let session = session.map_err(|error| unusable(explain(&one_line(error.message()))))?;
-    let spec = spec(&session).map_err(unusable)?;
+    let mut spec = spec(&session).map_err(unusable)?;
+    spec.classes = taken.into_iter().map(|taken| (taken.output, taken.classes.into())).collect();
     Ok(OrtSession { session, spec })
+}
+
+/// The model with its `ZipMap` taken out; `None` where the file is to be loaded as it is, which also tells best what is wrong
+/// with it.
+fn without_zipmap(path: &Path) -> Option<(Vec<u8>, Vec<TakenOut>)> {
+    if !zipmap::found_in(File::open(path).ok()?).ok()? {
+        return None;
+    }
+    let mut model = ModelProto::decode(Bytes::from(fs::read(path).ok()?)).ok()?;
+    let taken = zipmap::take_out(&mut model);
+    (!taken.is_empty()).then(|| (model.encode_to_vec(), taken))
+}
+
+/// Weights in files of their own lie beside the model's file, which a model in memory no longer has.
+fn beside(builder: SessionBuilder, path: &Path) -> ort::Result<SessionBuilder> {
+    let path = std::path::absolute(path).map_err(|error| ort::Error::new(error.to_string()))?;
+    let Some(folder) = path.parent().and_then(Path::to_str) else { return Ok(builder) };
+    builder.with_config_entry(EXTERNAL_FOLDER, folder).map_err(|error| ort::Error::new(error.message()))
 }
 
 fn builder(runtime: &Runtime, options: &LoadOptions) -> ort::Result<SessionBuilder> {
@@ -91,7 +137,7 @@ fn spec(session: &ort::session::Session) -> Result<ModelSpec, String> {
             "none of its outputs is a tensor that the protocol can name: export it with tensor outputs".to_owned()
         );
     }
-    Ok(ModelSpec { inputs, outputs, left_out })
+    Ok(ModelSpec { inputs, outputs, left_out, ..ModelSpec::default() })
 }
 
 fn tensor_spec(name: &str, dtype: &ValueType, optional: bool) -> Option<TensorSpec> {
