@@ -113,7 +113,7 @@ fn infer_names_the_classes() {
     let best = known["label"][0].as_str().unwrap();
     let value = known["maps"][0][best].as_f64().unwrap();
     assert!(stdout.contains("probabilities FP32[1, 3]"), "{stdout}");
-    assert!(stdout.contains(&format!("{best}: {value:.4}")), "{stdout}");
+    assert!(stdout.contains(&format!("{best}: {value:.6}")), "{stdout}");
     let (_, stdout, _) = setup("linear").arg("--json").arg(file.to_str().unwrap()).run("infer");
     let answer: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(answer["outputs"][1]["classes"], known["classes"]);
