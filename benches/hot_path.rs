@@ -25,7 +25,11 @@ fn spec(name: &str, shape: &[i64]) -> TensorSpec {
 }
 
 fn picture_model() -> ModelSpec {
-    ModelSpec { inputs: vec![spec("x", &[-1, 3, 224, 224])], outputs: vec![spec("y", &[-1, -1])], ..ModelSpec::default() }
+    ModelSpec {
+        inputs: vec![spec("x", &[-1, 3, 224, 224])],
+        outputs: vec![spec("y", &[-1, -1])],
+        ..ModelSpec::default()
+    }
 }
 
 fn values() -> Vec<f32> {

@@ -109,7 +109,10 @@ fn infer_file(
             let predictions = image.postprocess(&answer, args.top_k, config.model.top_k);
             shown.predictions = Some(predictions.map_err(|error| error.to_string())?);
         }
-        None => shown.outputs = Some(answer.iter().map(|tensor| output(tensor, model.spec.classes(tensor.name()))).collect()),
+        None => {
+            shown.outputs =
+                Some(answer.iter().map(|tensor| output(tensor, model.spec.classes(tensor.name()))).collect())
+        }
     }
     if args.json {
         say(&serde_json::to_string(&shown).map_err(|error| error.to_string())?);

@@ -74,9 +74,12 @@ fn zip_map(node: &NodeProto) -> Option<TakenOut> {
 /// Whether a node of the graph, or of one within it, reads the value.
 fn reads(graph: &GraphProto, name: &str) -> bool {
     graph.node.iter().any(|node| {
-        let within = node.attribute.iter().flat_map(|attribute| attribute.g.as_deref().into_iter().chain(&attribute.graphs));
+        let within =
+            node.attribute.iter().flat_map(|attribute| attribute.g.as_deref().into_iter().chain(&attribute.graphs));
         node.input.iter().any(|input| input == name)
-            || within.into_iter().any(|inner| reads(inner, name) || inner.output.iter().any(|output| output.name.as_deref() == Some(name)))
+            || within.into_iter().any(|inner| {
+                reads(inner, name) || inner.output.iter().any(|output| output.name.as_deref() == Some(name))
+            })
     })
 }
 
@@ -131,7 +134,9 @@ impl<R: Read + Seek> Reader<R> {
             let stop = self.at.checked_add(size).filter(|stop| *stop <= end).ok_or(ErrorKind::InvalidData)?;
             match path {
                 [field, deeper @ ..] if key >> 3 == *field && key & 7 == 2 => {
-                    if (deeper.is_empty() && self.is_operator(size)?) || (!deeper.is_empty() && self.finds(stop, deeper)?) {
+                    if (deeper.is_empty() && self.is_operator(size)?)
+                        || (!deeper.is_empty() && self.finds(stop, deeper)?)
+                    {
                         return Ok(true);
                     }
                 }

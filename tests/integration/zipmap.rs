@@ -102,8 +102,7 @@ fn infer_names_the_classes() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.npy");
     let known = known("linear");
-    let row: Vec<f32> =
-        known["x"][0].as_array().unwrap().iter().map(|value| value.as_f64().unwrap() as f32).collect();
+    let row: Vec<f32> = known["x"][0].as_array().unwrap().iter().map(|value| value.as_f64().unwrap() as f32).collect();
     let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
     bytes.extend(format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), }").as_bytes());
     bytes.extend(row.iter().flat_map(|value| value.to_le_bytes()));
