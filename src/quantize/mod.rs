@@ -12,8 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod choose;
 mod error;
+mod patch;
 mod prepare;
 mod rewrite;
+mod rules;
+mod scales;
 
 pub use choose::{Choice, choose};
 pub use error::Error;
