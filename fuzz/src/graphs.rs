@@ -87,7 +87,7 @@ fn kind(rank: usize, bytes: &mut Bytes<'_>) -> TypeProto {
         TensorShapeProtoDimension { value, denotation: None }
     };
     let shape = TensorShapeProto { dim: (0..rank).map(|_| dim(bytes.below(9))).collect() };
-    let element = if bytes.below(16) == 0 { ElementType::Float16 } else { ElementType::Float };
+    let element = if bytes.below(200) == 7 { ElementType::Float16 } else { ElementType::Float };
     let tensor = TypeProtoTensor { elem_type: Some(element.into()), shape: Some(shape) };
     TypeProto { value: Some(TypeProtoValue::TensorType(tensor)), denotation: None }
 }
@@ -97,8 +97,8 @@ fn value(name: String, bytes: &mut Bytes<'_>) -> ValueInfoProto {
     ValueInfoProto { name: Some(name), r#type: Some(kind(rank, bytes)), ..ValueInfoProto::default() }
 }
 
-fn constant(name: String, bytes: &mut Bytes<'_>) -> TensorProto {
-    let dims: Vec<i64> = (0..bytes.below(5)).map(|_| bytes.below(5) as i64).collect();
+fn constant(name: String, rank: usize, bytes: &mut Bytes<'_>) -> TensorProto {
+    let dims: Vec<i64> = (0..rank).map(|_| bytes.below(5) as i64).collect();
     let count: i64 = dims.iter().product();
     let values = (0..count).map(|_| f32::from(bytes.next().cast_signed()) * 0.05).collect::<Vec<_>>();
     let mut tensor = TensorProto { name: Some(name), dims, ..TensorProto::default() };
@@ -172,12 +172,16 @@ fn graph(depth: usize, outer: &[String], bytes: &mut Bytes<'_>) -> GraphProto {
         names.push(name);
     }
     for _ in 0..bytes.below(12) {
-        let name = fresh("w");
-        graph.initializer.push(constant(name.clone(), bytes));
+        let (name, rank) = (fresh("w"), bytes.below(5));
+        graph.initializer.push(constant(name.clone(), rank, bytes));
         names.push(name);
     }
     for _ in 0..bytes.below(MOST_NODES) {
-        let (operator, inputs) = OPERATORS[bytes.below(OPERATORS.len())];
+        let (operator, inputs) = match OPERATORS[bytes.below(OPERATORS.len())] {
+            // One that is quantised already has all of the graph refused.
+            ("QuantizeLinear", _) if bytes.below(8) > 0 => OPERATORS[0],
+            operator => operator,
+        };
         let pick = |bytes: &mut Bytes<'_>| match bytes.below(24) {
             0 => String::new(),
             // Mostly what was made last.
@@ -185,7 +189,23 @@ fn graph(depth: usize, outer: &[String], bytes: &mut Bytes<'_>) -> GraphProto {
             _ => names.get(bytes.below(names.len())).cloned().unwrap_or_default(),
         };
         let mut node = NodeProto { op_type: Some(operator.to_owned()), ..NodeProto::default() };
-        node.input = (0..inputs).map(|_| pick(bytes)).collect();
+        for place in 0..inputs {
+            // Weights are constants as a rule, and of a rank that fits.
+            let rank = match (operator, place) {
+                ("Conv" | "ConvTranspose", 1) => Some(3 + bytes.below(3)),
+                ("MatMul" | "Gemm", 1) => Some(2),
+                ("Conv" | "Gemm", 2) | ("BatchNormalization", 1..) => Some(1),
+                _ => None,
+            };
+            match rank.filter(|_| bytes.below(4) > 0) {
+                Some(rank) => {
+                    let name = fresh("w");
+                    graph.initializer.push(constant(name.clone(), rank, bytes));
+                    node.input.push(name);
+                }
+                None => node.input.push(pick(bytes)),
+            }
+        }
         node.attribute = (0..bytes.below(4)).map(|_| attribute(depth, &names, bytes)).collect();
         let name = fresh("t");
         node.output.push(name.clone());
