@@ -1,9 +1,9 @@
 //! A float model in, an INT8 model out: what is quantised, how, and what stays as it is.
 //!
 //! ```text
-//! file ─▶ prepare ─▶ choose ─▶ observed ─▶ (ranges) ─▶ rewrite ─▶ file
-//!         one form   how       what to     calibrate   patches
-//!                              measure
+//! file ─▶ tidy ─▶ (folding) ─▶ prepare ─▶ choose ─▶ observed ─▶ (ranges) ─▶ rewrite ─▶ file
+//!         inputs  the runtime  one form   how       what to     calibrate   patches
+//!                                                   measure
 //! ```
 //!
 //! Rewriting is pure: models are values of [`crate::onnx::proto`], and no runtime is asked.
@@ -20,7 +20,7 @@ mod scales;
 
 pub use choose::{Choice, choose};
 pub use error::Error;
-pub use prepare::prepare;
+pub use prepare::{prepare, tidy};
 pub use rewrite::{observed, rewrite};
 
 use crate::onnx::proto::ModelProto;

@@ -12,6 +12,15 @@ pub enum Edit {
         /// The other.
         like: String,
     },
+    /// The node goes: its result is another tensor's numbers, each worth a multiple of what it was.
+    Scale {
+        /// The result.
+        tensor: String,
+        /// The other.
+        like: String,
+        /// The multiple, as bits of a 32-bit float.
+        factor: u32,
+    },
     /// A constant input becomes numbers of the weights' type.
     Weight {
         /// Which input.

@@ -1,7 +1,7 @@
 //! The page at `/` and its files.
 //!
-//! The page is live by its script. What it shows without one, and before one has run, is made here: [`state`] gathers it from
-//! the board, [`render`] puts it into the template.
+//! The page is live by its script. What it shows without one, and before one has run, is made here: `state` gathers it from
+//! the board, `render` puts it into the template.
 
 mod assets;
 mod render;

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::emit::assemble;
+use super::recurrent;
 use super::{Verdicts, kept};
 use crate::onnx::graph::{Index, Names};
 use crate::onnx::proto::{ElementType, GraphProto, NodeProto, TensorProto};
@@ -69,6 +70,12 @@ impl<'a> Dynamic<'a> {
                 self.product(node, node.int("transB").unwrap_or(0) != 0)
             }
             "Gather" => self.table(node),
+            "LSTM" => {
+                let made = recurrent::lstm(node, &self.view, &mut self.names)?;
+                self.initializers.extend(made.initializers);
+                self.nodes.push(made.node);
+                Ok(())
+            }
             "Conv" => Err("a convolution that is quantised at every run is slower than in float".to_owned()),
             "If" | "Loop" | "Scan" => Err("it holds graphs, which stay as they are".to_owned()),
             _ => Err("dynamic quantisation is for matrix products".to_owned()),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::plan::Plan;
+use super::plan::{Mark, Plan};
 use crate::onnx::graph::{Index, Names, captures};
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::quantize::patch::Edit;
@@ -25,6 +25,8 @@ struct Emitter<'a> {
     dequantized: HashMap<(&'a str, Form), String>,
     /// Scale and zero point of a tensor that is quantised by its own range.
     parameters: HashMap<String, (String, String)>,
+    /// The numbers of a tensor.
+    numbers: HashMap<String, String>,
     /// What readers read in place of a tensor.
     readings: HashMap<&'a str, String>,
     /// Results of nodes that went, and what their makers made before.
@@ -46,6 +48,7 @@ pub(super) fn emit(graph: &GraphProto, plan: &Plan, ranges: &Ranges, settings: &
         weights: BTreeMap::new(),
         dequantized: HashMap::new(),
         parameters: HashMap::new(),
+        numbers: HashMap::new(),
         readings: HashMap::new(),
         upstream: plan.absorbed.iter().map(|(upstream, result)| (result.as_str(), upstream.as_str())).collect(),
     };
@@ -111,6 +114,10 @@ impl<'a> Emitter<'a> {
     /// The scale and zero point of a marked tensor.
     fn affine(&self, tensor: &str) -> Affine {
         let root = self.plan.root(tensor);
+        if let Some(Mark::Scaled(like, factor)) = self.plan.marks.get(root) {
+            let affine = self.affine(like);
+            return Affine { scale: affine.scale * factor, ..affine };
+        }
         if let Some(weight) = self.weights.get(&(root, operand_form(self.settings))) {
             return weight.affines.first().copied().unwrap_or(Affine { scale: 1.0, zero: 0 });
         }
@@ -160,6 +167,17 @@ impl<'a> Emitter<'a> {
         };
         node("QuantizeLinear", made, &numbers);
         node("DequantizeLinear", &numbers, &reading);
+        self.numbers.insert(tensor.to_owned(), numbers);
+    }
+
+    /// A result that is another tensor's numbers, each worth a multiple.
+    fn multiple(&mut self, tensor: &str, like: &str) {
+        let Some((numbers, reading)) = self.numbers.get(like).zip(self.readings.get(tensor)) else { return };
+        let (numbers, reading) = (numbers.clone(), reading.clone());
+        let (scale, zero) = self.parameters(tensor);
+        let name = self.names.fresh(&format!("{tensor}_DequantizeLinear"));
+        self.nodes.push(NodeProto::new("DequantizeLinear", &name, &[&numbers, &scale, &zero], &[&reading]));
+        self.numbers.insert(tensor.to_owned(), numbers);
     }
 
     /// The names of a marked tensor's scale and zero point.
@@ -170,8 +188,13 @@ impl<'a> Emitter<'a> {
         }
         let affine = self.affine(&root);
         let scale = self.names.fresh(&format!("{root}_scale"));
-        let zero = self.names.fresh(&format!("{root}_zero_point"));
         self.initializers.push(TensorProto::of_floats(&scale, &[], &[affine.scale]));
+        if let Some(Mark::Scaled(like, _)) = self.plan.marks.get(&root) {
+            let zero = self.parameters(&like.clone()).1;
+            self.parameters.insert(root, (scale.clone(), zero.clone()));
+            return (scale, zero);
+        }
+        let zero = self.names.fresh(&format!("{root}_zero_point"));
         let element = self.settings.activations.element();
         self.initializers.push(TensorProto::of_bytes(&zero, element, &[], vec![affine.zero as u8]));
         self.parameters.insert(root, (scale.clone(), zero.clone()));
@@ -180,8 +203,12 @@ impl<'a> Emitter<'a> {
 
     fn node(&mut self, place: usize, node: &'a NodeProto) {
         let patch = self.plan.patches[place].as_ref().ok();
-        if patch.is_some_and(|patch| patch.edits.iter().any(|edit| matches!(edit, Edit::Absorb { .. }))) {
-            return;
+        for edit in patch.into_iter().flat_map(|patch| &patch.edits) {
+            match edit {
+                Edit::Absorb { .. } => return,
+                Edit::Scale { tensor, like, .. } => return self.multiple(tensor, like),
+                _ => {}
+            }
         }
         let mut changed = node.clone();
         for (at, input) in node.input.iter().enumerate() {
@@ -261,7 +288,14 @@ impl<'a> Emitter<'a> {
         Some(reading)
     }
 
-    fn finish(self) -> GraphProto {
+    fn finish(mut self) -> GraphProto {
+        // Nothing reads a tensor any more whose readers all read multiples of it.
+        let mut read: HashSet<String> = self.graph.output.iter().map(|output| output.label().to_owned()).collect();
+        for node in &self.nodes {
+            read.extend(node.input.iter().cloned().chain(captures(node).into_iter().map(str::to_owned)));
+        }
+        self.nodes
+            .retain(|node| node.operator() != "DequantizeLinear" || node.output.iter().any(|name| read.contains(name)));
         let replaced: HashSet<&str> =
             self.graph.node.iter().flat_map(|node| node.input.iter().map(String::as_str)).collect();
         assemble(self.graph, self.nodes, self.initializers, &replaced)

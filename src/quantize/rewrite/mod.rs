@@ -1,5 +1,6 @@
 //! The passes that make an INT8 model.
 
+use super::prepare::WORK;
 use super::{Error, Left, Method, Ranges, Rewritten, Settings};
 use crate::onnx::check::{Fault, check};
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
@@ -7,6 +8,7 @@ use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
 mod dynamic;
 mod emit;
 mod plan;
+mod recurrent;
 
 use plan::Plan;
 
@@ -38,10 +40,10 @@ pub fn rewrite(model: &ModelProto, ranges: &Ranges, settings: &Settings) -> Resu
     };
     check(&rewritten.model).map_err(Error::Rewritten)?;
     if rewritten.quantized.is_empty() {
-        let why = rewritten
-            .left
-            .first()
-            .map_or("it has no node".to_owned(), |left| format!("{}: {}", left.node, left.reason));
+        let work = rewritten.left.iter().find(|left| WORK.contains(&left.operator.as_str()));
+        let left = work.or(rewritten.left.first());
+        let why = left
+            .map_or("it has no node".to_owned(), |left| format!("{} {}: {}", left.operator, left.node, left.reason));
         return Err(Error::NothingToQuantize { why });
     }
     if let Some(graph) = &rewritten.model.graph

@@ -10,12 +10,14 @@ use crate::quantize::rules::{View, judge};
 use crate::quantize::{Ranges, Settings};
 
 /// How a tensor goes through 8-bit numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Mark {
     /// By its own range.
     Own,
     /// By the scale and zero point of another.
     Like(String),
+    /// By the numbers of another, each worth a multiple.
+    Scaled(String, f32),
 }
 
 /// The patches, one a node, and what follows of them.
@@ -63,7 +65,9 @@ impl<'a> Plan<'a> {
             for edit in verdict.iter().flat_map(|patch| &patch.edits) {
                 match edit {
                     Edit::Own(tensor) => drop(view.marked.entry(tensor.clone()).or_insert(true)),
-                    Edit::Same { tensor, .. } => drop(view.marked.insert(tensor.clone(), false)),
+                    Edit::Same { tensor, .. } | Edit::Scale { tensor, .. } => {
+                        view.marked.insert(tensor.clone(), false);
+                    }
                     Edit::Absorb { upstream, result } => {
                         view.marked.remove(upstream);
                         view.marked.insert(result.clone(), true);
@@ -124,6 +128,10 @@ impl<'a> Plan<'a> {
             match edit {
                 Edit::Own(tensor) => drop(self.marks.entry(tensor.clone()).or_insert(Mark::Own)),
                 Edit::Same { tensor, like } => drop(self.marks.insert(tensor.clone(), Mark::Like(like.clone()))),
+                Edit::Scale { tensor, like, factor } => {
+                    let mark = Mark::Scaled(like.clone(), f32::from_bits(*factor));
+                    self.marks.insert(tensor.clone(), mark);
+                }
                 Edit::Absorb { upstream, result } => {
                     self.absorbed.insert(upstream.clone(), result.clone());
                     self.marks.entry(result.clone()).or_insert(Mark::Own);
@@ -135,13 +143,23 @@ impl<'a> Plan<'a> {
         self.marks.retain(|tensor, _| !absorbed.contains_key(tensor));
     }
 
-    /// The tensor whose range or contents give a marked tensor its scale.
+    /// The tensor that a marked tensor has its scale from.
     pub fn root<'t>(&'t self, tensor: &'t str) -> &'t str {
+        self.follow(tensor, false)
+    }
+
+    /// The tensor whose range or contents that scale comes from.
+    fn base<'t>(&'t self, tensor: &'t str) -> &'t str {
+        self.follow(tensor, true)
+    }
+
+    fn follow<'t>(&'t self, tensor: &'t str, through_scales: bool) -> &'t str {
         let mut root = tensor;
         // No chain is longer than there are marks.
         for _ in 0..=self.marks.len() {
             match self.marks.get(root) {
                 Some(Mark::Like(like)) => root = like,
+                Some(Mark::Scaled(like, _)) if through_scales => root = like,
                 _ => break,
             }
         }
@@ -151,7 +169,7 @@ impl<'a> Plan<'a> {
     /// Every tensor that is quantised by its own range.
     pub fn roots(&self, graph: &GraphProto) -> Vec<String> {
         let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.label()).collect();
-        let mut roots: Vec<String> = self.marks.keys().map(|tensor| self.root(tensor).to_owned()).collect();
+        let mut roots: Vec<String> = self.marks.keys().map(|tensor| self.base(tensor).to_owned()).collect();
         roots.sort_unstable();
         roots.dedup();
         roots.retain(|root| !constants.contains(root.as_str()));

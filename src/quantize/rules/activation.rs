@@ -15,7 +15,7 @@ pub(super) fn rule(node: &NodeProto, view: &View) -> Verdict {
         let (upstream, result) = (input.to_owned(), result.to_owned());
         return Ok(Patch::light(vec![Edit::Absorb { upstream, result }]));
     }
-    Ok(Patch::light(vec![Edit::Own(result.to_owned())]))
+    Ok(Patch::light(vec![Edit::Own(input.to_owned()), Edit::Own(result.to_owned())]))
 }
 
 /// Whether both limits are constants with 0 between them: the range of its result then ends where it cuts.

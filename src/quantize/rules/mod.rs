@@ -71,7 +71,7 @@ impl View<'_> {
             finite(self.weight(name)?)?;
             return Ok(Some(Edit::Operand { place }));
         }
-        Ok((!self.is_marked(name)).then(|| Edit::Own(name.to_owned())))
+        Ok(Some(Edit::Own(name.to_owned())))
     }
 
     /// A bias that can be had in 32 bits, one value a channel.
@@ -135,7 +135,7 @@ pub fn judge(node: &NodeProto, view: &View) -> Verdict {
         "Conv" => conv::rule(node, view),
         "Gemm" => gemm::rule(node, view),
         "MatMul" => matmul::rule(node, view),
-        "Add" | "Mul" => elementwise::binary(node, view),
+        "Add" | "Mul" | "Div" => elementwise::binary(node, view),
         "Sigmoid" | "LeakyRelu" => elementwise::unary(node, view),
         "Relu" | "Clip" => activation::rule(node, view),
         "Concat" => concat::rule(node, view),

@@ -17,7 +17,8 @@ pub(super) fn rule(node: &NodeProto, view: &View) -> Verdict {
     }
     let results = node.output.iter().filter(|name| !name.is_empty());
     let same = |tensor: &String| Edit::Same { tensor: tensor.clone(), like: input.to_owned() };
-    Ok(Patch::light(results.map(same).collect()))
+    let own = std::iter::once(Edit::Own(input.to_owned()));
+    Ok(Patch::light(own.chain(results.map(same)).collect()))
 }
 
 /// Whether padding adds nothing that the input's range does not hold.

@@ -24,5 +24,5 @@ pub(super) fn average(node: &NodeProto, view: &View) -> Verdict {
     if node.operator() == "AveragePool" && !view.settings.refine {
         return super::pass::rule(node, view);
     }
-    Ok(Patch::light(vec![Edit::Own(result.to_owned())]))
+    Ok(Patch::light(vec![Edit::Own(input.to_owned()), Edit::Own(result.to_owned())]))
 }
