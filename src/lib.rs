@@ -29,6 +29,7 @@ pub mod notify;
 pub mod onnx;
 pub mod probe;
 pub mod quantize;
+pub mod samples;
 pub mod signals;
 pub mod state;
 pub mod telemetry;

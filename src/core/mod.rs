@@ -1,6 +1,7 @@
 //! Pure decisions: no actor, no runtime, no clock. Whatever depends on the time takes `now` as an argument.
 
 pub mod admission;
+pub mod agreement;
 pub mod alert;
 pub mod canary;
 pub mod observe;

@@ -22,5 +22,5 @@ pub use decode::{Limits, Picture, decode};
 pub use error::ImageError;
 pub use file::{read_input, to_input};
 pub use model::ImageModel;
-pub use npy::read_npy;
+pub use npy::{read_npy, read_npy_head};
 pub use scores::Prediction;

@@ -1,24 +1,19 @@
 //! From a file to a session: what it takes and gives, and one clear line for a file that is of no use.
 
-use std::fs::{self, File};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ort::session::builder::{GraphOptimizationLevel, LoadCanceler, SessionBuilder};
 use ort::value::ValueType;
-use prost::Message;
 
 use super::explain::explain;
-use super::{OrtSession, Runtime, one_line, value};
+use super::{OrtSession, Runtime, one_line, value, zipmap};
 use crate::core::tensor::{ModelSpec, TensorSpec};
 use crate::engine::LoadError;
 use crate::engine::cancel::{Cancel, Interrupt};
-use crate::onnx::proto::ModelProto;
-use crate::onnx::zipmap::{self, TakenOut};
-
-/// The option of a session that names the folder of weights in files of their own, for a model in memory.
-const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// How a session is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +44,10 @@ impl Interrupt for Load {
 /// [`LoadError`] says what is wrong with the file, in one line.
 pub fn load(runtime: &Runtime, path: &Path, options: &LoadOptions, cancel: &Cancel) -> Result<OrtSession, LoadError> {
     let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
-    let changed = if options.keep_zipmap { None } else { without_zipmap(path) };
+    let changed = if options.keep_zipmap { None } else { zipmap::taken_out(path) };
     let mut builder = builder(runtime, options).map_err(|error| unusable(one_line(error.message())))?;
     if changed.is_some() {
-        builder = beside(builder, path).map_err(|error| unusable(one_line(error.message())))?;
+        builder = zipmap::beside(builder, path).map_err(|error| unusable(one_line(error.message())))?;
     }
     cancel.begin(Arc::new(Load(builder.canceler()))).map_err(|_| unusable("its load was ended".to_owned()))?;
     let changed = changed.and_then(|(bytes, taken)| match builder.commit_from_memory(&bytes) {
@@ -76,26 +71,69 @@ pub fn load(runtime: &Runtime, path: &Path, options: &LoadOptions, cancel: &Canc
     Ok(OrtSession { session, spec })
 }
 
-/// The model with its `ZipMap` taken out; `None` where the file is to be loaded as it is, which also tells best what is wrong
-/// with it.
-fn without_zipmap(path: &Path) -> Option<(Vec<u8>, Vec<TakenOut>)> {
-    if !zipmap::found_in(File::open(path).ok()?).ok()? {
-        return None;
-    }
-    let mut model = ModelProto::decode(Bytes::from(fs::read(path).ok()?)).ok()?;
-    let taken = zipmap::take_out(&mut model);
-    (!taken.is_empty()).then(|| (model.encode_to_vec(), taken))
+/// How much a graph is rewritten when it is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Optimize {
+    /// Not at all: every tensor of the graph is there, computed as the graph says.
+    Nothing,
+    /// All that the runtime can do.
+    All,
 }
 
-/// Weights in files of their own lie beside the model's file, which a model in memory no longer has.
-fn beside(builder: SessionBuilder, path: &Path) -> ort::Result<SessionBuilder> {
-    let path = std::path::absolute(path).map_err(|error| ort::Error::new(error.to_string()))?;
-    let Some(folder) = path.parent().and_then(Path::to_str) else { return Ok(builder) };
-    builder.with_config_entry(EXTERNAL_FOLDER, folder).map_err(|error| ort::Error::new(error.message()))
+/// Loads a model of bytes, of which no trace is left behind; contents of tensors must be in them.
+///
+/// # Errors
+/// One line: what is wrong with the model.
+pub fn load_bytes(
+    runtime: &Runtime,
+    model: &[u8],
+    options: &LoadOptions,
+    optimize: Optimize,
+) -> Result<OrtSession, String> {
+    let level = match optimize {
+        Optimize::Nothing => GraphOptimizationLevel::Disable,
+        Optimize::All => GraphOptimizationLevel::All,
+    };
+    let builder = builder(runtime, options).and_then(|builder| builder.with_optimization_level(level).map_err(plain));
+    let session = builder.and_then(|mut builder| builder.commit_from_memory(model));
+    let session = session.map_err(|error| explain(&one_line(error.message())))?;
+    let spec = spec(&session)?;
+    Ok(OrtSession { session, spec })
+}
+
+/// The model at `path` as the runtime's first level of rewriting leaves it: standard operators, constants and
+/// normalisations folded. Nothing is written to a disk: the file that the runtime writes lies in memory.
+///
+/// # Errors
+/// [`LoadError`] says what is wrong with the file, in one line.
+pub fn simplify(runtime: &Runtime, path: &Path) -> Result<Vec<u8>, LoadError> {
+    let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
+    let failed = |error: std::io::Error| unusable(format!("its simpler form cannot be kept in memory: {error}"));
+    // SAFETY: the name is terminated, and the descriptor is owned by nothing else.
+    let mut file = unsafe {
+        match libc::memfd_create(c"edge-service-model".as_ptr(), libc::MFD_CLOEXEC) {
+            -1 => return Err(failed(std::io::Error::last_os_error())),
+            descriptor => File::from_raw_fd(descriptor),
+        }
+    };
+    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false, keep_zipmap: true };
+    let session = builder(runtime, &options)
+        .and_then(|builder| builder.with_optimization_level(GraphOptimizationLevel::Level1).map_err(plain))
+        .and_then(|builder| {
+            builder.with_optimized_model_path(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(plain)
+        })
+        .and_then(|mut builder| builder.commit_from_file(path));
+    session.map_err(|error| unusable(explain(&one_line(error.message()))))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+fn plain(error: ort::Error<SessionBuilder>) -> ort::Error {
+    ort::Error::new(error.message())
 }
 
 fn builder(runtime: &Runtime, options: &LoadOptions) -> ort::Result<SessionBuilder> {
-    let plain = |error: ort::Error<SessionBuilder>| ort::Error::new(error.message());
     let builder = ort::session::Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(plain)?
