@@ -132,15 +132,14 @@ impl<R: Read + Seek> Reader<R> {
                 _ => return Err(ErrorKind::InvalidData.into()),
             };
             let stop = self.at.checked_add(size).filter(|stop| *stop <= end).ok_or(ErrorKind::InvalidData)?;
-            match path {
-                [field, deeper @ ..] if key >> 3 == *field && key & 7 == 2 => {
-                    if (deeper.is_empty() && self.is_operator(size)?)
-                        || (!deeper.is_empty() && self.finds(stop, deeper)?)
-                    {
-                        return Ok(true);
-                    }
-                }
-                _ => {}
+            let leads_on = key & 7 == 2 && path.first() == Some(&(key >> 3));
+            let found = leads_on
+                && match path {
+                    [_, deeper @ ..] if !deeper.is_empty() => self.finds(stop, deeper)?,
+                    _ => self.is_operator(size)?,
+                };
+            if found {
+                return Ok(true);
             }
             self.go_to(stop)?;
         }

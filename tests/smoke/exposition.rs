@@ -113,7 +113,7 @@ fn histograms(read: &Exposition) -> Result<(), String> {
             };
             let (others, bound) = labels.rsplit_once("le=\"").ok_or_else(|| format!("{key} has no bound"))?;
             let bound = bound.trim_end_matches('"');
-            let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().map_err(|_| format!("{key}"))? };
+            let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().map_err(|_| key.clone())? };
             series.entry(others.trim_end_matches(',').to_owned()).or_default().push((bound, *count));
         }
         for (labels, mut buckets) in series {
