@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod notify;
 pub mod onnx;
 pub mod probe;
+pub mod qualify;
 pub mod quantize;
 pub mod samples;
 pub mod signals;

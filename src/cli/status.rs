@@ -101,6 +101,7 @@ fn table(status: &Value) -> String {
     let mut rows = vec![
         ("state", state),
         ("model", format!("{} {} ({})", text("/model/name"), text("/model/version"), text("/model/variant"))),
+        ("variant", text("/model/variant_reason")),
         ("canary", text("/model/canary/state")),
         ("queue", format!("{} of {}", text("/queue/waiting"), text("/queue/limit"))),
         ("requests", number("/traffic/requests_per_second", " /s")),

@@ -8,9 +8,13 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::canary::Rounds;
-use super::load::{self, Chosen, SessionLoader};
+use super::choose::{self, Chosen};
+use super::load::{self, SessionLoader};
+use super::measure::Bench;
 use super::shelf::{Found, Shelf};
+use super::variant::Form;
 use super::{Chose, Infer, Load, LoadFinished, Ping, Pong, ReviveEngine, ServedModel, StopModel, Told, Unload};
+use crate::actors::board::Board;
 use crate::actors::obituary::Obituary;
 use crate::actors::supervisor::{CanaryChanged, ModelChanged};
 use crate::config::Config;
@@ -34,14 +38,17 @@ pub struct Model {
     pub(super) shelf: Arc<Shelf>,
     pub(super) supervisor: Recipient<CanaryChanged>,
     pub(super) rounds: Rounds,
-    events: Recipient<ModelChanged>,
-    loader: SessionLoader,
+    pub(super) form: Form,
+    pub(super) board: Arc<Board>,
+    pub(super) bench: Arc<Bench>,
+    pub(super) events: Recipient<ModelChanged>,
+    pub(super) loader: SessionLoader,
     name: String,
     /// Loads on request; the first is under way.
     loads: VecDeque<Option<Waiter>>,
     /// The number of the choice that is awaited: an unload makes the one before void.
     choice: u64,
-    stopping: bool,
+    pub(super) stopping: bool,
     _obituary: Obituary,
 }
 
@@ -60,6 +67,10 @@ pub struct ModelParts {
     pub loader: SessionLoader,
     /// The name to serve under.
     pub name: String,
+    /// The requests that went before.
+    pub board: Arc<Board>,
+    /// What measures the quantised form.
+    pub bench: Arc<Bench>,
 }
 
 /// What a load is for.
@@ -79,7 +90,7 @@ impl Model {
         canary: Recipient<CanaryChanged>,
         obituary: Obituary,
     ) -> Model {
-        let ModelParts { config, threads, metrics, shelf, loader, name } = parts;
+        let ModelParts { config, threads, metrics, shelf, loader, name, board, bench } = parts;
         Model {
             config,
             threads,
@@ -87,6 +98,9 @@ impl Model {
             shelf,
             supervisor: canary,
             rounds: Rounds::default(),
+            form: Form::default(),
+            board,
+            bench,
             events,
             loader,
             name,
@@ -116,7 +130,7 @@ impl Model {
         }
     }
 
-    fn load(&mut self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &mut Context<Self>) {
+    pub(super) fn load(&mut self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &mut Context<Self>) {
         if self.stopping {
             return;
         }
@@ -154,7 +168,7 @@ impl Model {
         let choice = self.choice;
         let chooser = std::thread::Builder::new().name("trial".to_owned());
         let started =
-            chooser.spawn(move || address.do_send(Chose { choice, result: load::choose(&config.model, &loader) }));
+            chooser.spawn(move || address.do_send(Chose { choice, result: choose::choose(&config.model, &loader) }));
         if let Err(error) = started {
             tracing::error!(event = "thread_refused", "the system gives no thread for a load: {error}");
             self.loads.pop_front();
@@ -188,7 +202,10 @@ impl Actor for Model {
     fn started(&mut self, context: &mut Self::Context) {
         match self.shelf.move_in(context.address().recipient()) {
             // The canary's state is not known to this room: its first word follows soon.
-            Found::Served(served) => self.events.do_send(ModelChanged::Ready(served)),
+            Found::Served(served) => {
+                self.events.do_send(ModelChanged::Ready(Arc::clone(&served)));
+                self.took_over(&served, self.shelf.standing(), context);
+            }
             Found::Unwanted => self.events.do_send(ModelChanged::Unloaded),
             Found::Loading => self.events.do_send(ModelChanged::Loading),
             Found::Nothing => self.load(None, None, context),
@@ -305,10 +322,12 @@ impl Model {
             (Ok(()), Some(served)) => {
                 say_ready(&served);
                 self.restart_rounds();
+                self.took_over(&served, served.standing.clone(), context);
                 ModelChanged::Ready(served)
             }
             (Ok(()), None) => {
                 tracing::info!(event = "model_unloaded", "the model is taken out on request");
+                self.nothing_serves();
                 ModelChanged::Unloaded
             }
             (Err(error), Some(served)) => {
@@ -347,6 +366,7 @@ impl Handler<StopModel> for Model {
     fn handle(&mut self, _: StopModel, _: &mut Self::Context) {
         self.stopping = true;
         self.loader.leave();
+        self.bench.end();
         self.end_rounds();
     }
 }
