@@ -78,6 +78,10 @@ fn look(config: &ModelConfig, loader: &SessionLoader) -> (Standing, Option<(Path
     let standing = match (relapse, hash(&config.path)) {
         (Some(relapse), _) => Standing::RolledBack(relapse),
         (None, Err(error)) => Standing::Unmeasured { reason: error.to_string() },
+        (None, Ok(original)) if original == sha256 => {
+            let reason = format!("{} is the original itself: it was not quantised", path.display());
+            return (Standing::Unusable { reason }, None);
+        }
         (None, Ok(original)) => {
             let key = key(config, original, sha256.clone(), loader);
             match loader.receipts().find(&key, config.qualify.max_seconds) {
