@@ -112,7 +112,6 @@ pub(super) fn check(model: &ModelConfig, found: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::Config;
 
     #[test]
