@@ -29,6 +29,7 @@ mod protocol_paths;
 mod protocol_repository;
 mod protocol_requests;
 mod qualifying;
+mod quantized_files;
 mod reloading;
 mod rooms;
 mod runtime_library;

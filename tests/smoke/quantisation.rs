@@ -44,5 +44,8 @@ pub fn compression_ratio(stage: &mut Stage) {
     let size = |path: &Path| fs::metadata(path).unwrap().len();
     let (before, after) = (size(&stage.original()), size(&stage.quantized()));
     assert!(before as f64 / after as f64 >= 3.0, "{before} bytes became {after}");
-    assert_eq!((report["bytes_before"].as_u64(), report["bytes_after"].as_u64()), (Some(before), Some(after)));
+    assert_eq!(
+        (report["size"]["before_bytes"].as_u64(), report["size"]["after_bytes"].as_u64()),
+        (Some(before), Some(after))
+    );
 }
