@@ -4,6 +4,7 @@ mod ask;
 mod check;
 mod health;
 mod infer;
+mod quantize;
 mod qualify;
 mod run;
 mod status;
@@ -83,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => with_address(settings, |config| status::status(config, &args)),
         Command::Infer(args) => with_settings(settings, |loaded| infer::infer(&loaded.config, &args)),
         Command::Qualify(args) => with_settings(settings, |loaded| qualify::qualify(&loaded.config, &args)),
+        Command::Quantize(args) => quantize::quantize(settings, *args),
         Command::TryModel => try_model::try_model(),
     }
 }

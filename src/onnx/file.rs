@@ -199,6 +199,11 @@ pub fn write(path: &Path, model: &ModelProto) -> Result<(), FileError> {
     write_beside(path, model.clone())
 }
 
+/// Writes bytes, whole or not at all, as [`write()`] does.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    put(path, &[bytes]).map_err(|source| FileError::Write { path: path.to_owned(), source })
+}
+
 /// Writes a model whose larger contents stand in a file beside it, named by their digest: a file that another version of
 /// the model reads is never touched.
 pub fn write_beside(path: &Path, mut model: ModelProto) -> Result<(), FileError> {

@@ -17,6 +17,7 @@ mod prepare;
 mod rewrite;
 mod rules;
 mod scales;
+pub mod work;
 
 pub use choose::{Choice, choose};
 pub use error::Error;

@@ -101,14 +101,13 @@ pub fn load_bytes(
     Ok(OrtSession { session, spec })
 }
 
-/// The model at `path` as the runtime's first level of rewriting leaves it: standard operators, constants and
-/// normalisations folded. Nothing is written to a disk: the file that the runtime writes lies in memory.
+/// The model at `path`, or of `bytes` in its place, as the runtime's first level of rewriting leaves it: standard operators,
+/// constants and normalisations folded. Nothing is written to a disk: the file that the runtime writes lies in memory.
 ///
 /// # Errors
-/// [`LoadError`] says what is wrong with the file, in one line.
-pub fn simplify(runtime: &Runtime, path: &Path) -> Result<Vec<u8>, LoadError> {
-    let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
-    let failed = |error: std::io::Error| unusable(format!("its simpler form cannot be kept in memory: {error}"));
+/// One line: what is wrong with the model.
+pub fn simplify(runtime: &Runtime, path: &Path, bytes: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let failed = |error: std::io::Error| format!("its simpler form cannot be kept in memory: {error}");
     // SAFETY: the name is terminated, and the descriptor is owned by nothing else.
     let mut file = unsafe {
         match libc::memfd_create(c"edge-service-model".as_ptr(), libc::MFD_CLOEXEC) {
@@ -122,11 +121,17 @@ pub fn simplify(runtime: &Runtime, path: &Path) -> Result<Vec<u8>, LoadError> {
         .and_then(|builder| {
             builder.with_optimized_model_path(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(plain)
         })
-        .and_then(|mut builder| builder.commit_from_file(path));
-    session.map_err(|error| unusable(explain(&one_line(error.message()))))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+        .and_then(|mut builder| match bytes {
+            Some(bytes) => builder.commit_from_memory(bytes),
+            None => builder.commit_from_file(path),
+        });
+    drop(session.map_err(|error| explain(&one_line(error.message())))?);
+    let mut simpler = Vec::new();
+    if let Ok(about) = file.metadata() {
+        simpler.reserve_exact(usize::try_from(about.len()).unwrap_or(0));
+    }
+    file.read_to_end(&mut simpler).map_err(failed)?;
+    Ok(simpler)
 }
 
 fn plain(error: ort::Error<SessionBuilder>) -> ort::Error {
