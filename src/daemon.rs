@@ -100,6 +100,7 @@ pub fn load_options(config: &ModelConfig) -> LoadOptions {
         threads: if config.threads == 0 { allowed } else { config.threads },
         spinning: config.spinning,
         memory_arena: config.memory_arena,
+        keep_zipmap: config.keep_zipmap,
     }
 }
 

@@ -106,6 +106,8 @@ pub struct ModelConfig {
     pub quantized_path: Option<PathBuf>,
     /// Which form of the model is served.
     pub prefer: Prefer,
+    /// Whether a `ZipMap` at the end of the graph stays: its maps are no tensors, and its output is left out.
+    pub keep_zipmap: bool,
     /// The ONNX Runtime library; unset: looked for in the known places.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_library: Option<PathBuf>,
@@ -152,6 +154,7 @@ impl Default for ModelConfig {
             sha256: None,
             quantized_path: None,
             prefer: Prefer::default(),
+            keep_zipmap: false,
             runtime_library: None,
             sessions: 1,
             threads: 0,

@@ -20,6 +20,8 @@ const MOST_FILES: usize = 10_000;
 pub const MOST_FRAMES: usize = 256;
 /// The metadata in which the quantiser tells the samples that it used.
 pub const SAMPLES_USED: &str = "edge_service.samples_used";
+/// The metadata in which the quantiser tells the SHA-256 of the original.
+pub const SOURCE: &str = "edge_service.source_sha256";
 
 /// What is known of a model file that the runtime need not be asked for: the rest of it is passed over.
 #[derive(Clone, PartialEq, Message)]
@@ -28,11 +30,20 @@ struct Props {
     metadata: Vec<StringStringEntryProto>,
 }
 
+/// What a file says of itself under this key.
+fn told(candidate: &Path, key: &str) -> Option<String> {
+    let props = std::fs::read(candidate).ok().and_then(|bytes| Props::decode(bytes.as_slice()).ok())?;
+    props.metadata.into_iter().find(|entry| entry.key.as_deref() == Some(key))?.value
+}
+
+/// The SHA-256 of the original that a quantised file was made of, where it tells that.
+pub fn source(candidate: &Path) -> Option<String> {
+    told(candidate, SOURCE)
+}
+
 /// The digests of the samples that quantising used, as the file itself tells; none where it does not.
 pub fn used(candidate: &Path) -> BTreeSet<String> {
-    let props = std::fs::read(candidate).ok().and_then(|bytes| Props::decode(bytes.as_slice()).ok());
-    let mut entries = props.into_iter().flat_map(|props| props.metadata);
-    let told = entries.find(|entry| entry.key.as_deref() == Some(SAMPLES_USED)).and_then(|entry| entry.value);
+    let told = told(candidate, SAMPLES_USED);
     let digests = told.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|digest| !digest.is_empty());
     digests.map(str::to_owned).collect()
 }
@@ -163,7 +174,8 @@ mod tests {
         let path = folder.path().join("m.onnx");
         let entry =
             |key: &str, value: &str| StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) };
-        let props = Props { metadata: vec![entry("other", "z"), entry(SAMPLES_USED, "0011, 2233,")] };
+        let props =
+            Props { metadata: vec![entry("other", "z"), entry(SAMPLES_USED, "0011, 2233,"), entry(SOURCE, "ab")] };
         // As in a file that holds more than this.
         let model = crate::onnx::proto::ModelProto {
             metadata_props: props.metadata,
@@ -173,5 +185,6 @@ mod tests {
         std::fs::write(&path, model.encode_to_vec()).unwrap();
         assert_eq!(used(&path), BTreeSet::from(["0011".to_owned(), "2233".to_owned()]));
         assert!(used(&folder.path().join("none")).is_empty());
+        assert_eq!((source(&path).as_deref(), source(&folder.path().join("none"))), (Some("ab"), None));
     }
 }

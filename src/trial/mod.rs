@@ -77,7 +77,9 @@ impl Trials {
     /// # Errors
     /// [`LoadError`]: it crashes the runtime, keeps it too long, or cannot be used.
     pub fn try_out(&self, path: &Path, sha256: &str, within: Option<(usize, Duration)>) -> Result<(), LoadError> {
-        if !self.model.trial || self.memory.knows(sha256) {
+        // A file that was tried without its ZipMap was not tried with it.
+        let form = if self.model.keep_zipmap { format!("{sha256} as it is") } else { sha256.to_owned() };
+        if !self.model.trial || self.memory.knows(&form) {
             return Ok(());
         }
         let shown = || path.display().to_string();
@@ -86,7 +88,7 @@ impl Trials {
             Verdict::Passed => {
                 let took_ms = begun.elapsed().as_millis();
                 tracing::debug!(event = "model_tried", took_ms, "{} has passed its trial", path.display());
-                self.memory.remember(sha256);
+                self.memory.remember(&form);
                 Ok(())
             }
             Verdict::Missing(reason) => Err(LoadError::Missing { path: shown(), reason }),

@@ -30,6 +30,7 @@ mod protocol_paths;
 mod protocol_repository;
 mod protocol_requests;
 mod qualifying;
+mod quantized_files;
 mod reloading;
 mod rooms;
 mod runtime_library;
@@ -40,3 +41,4 @@ mod under_way;
 mod watching;
 #[allow(dead_code)]
 mod wire;
+mod zipmap;

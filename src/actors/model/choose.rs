@@ -79,6 +79,9 @@ fn look(config: &ModelConfig, loader: &SessionLoader) -> (Standing, Option<(Path
         (Some(relapse), _) => Standing::RolledBack(relapse),
         (None, Err(error)) => Standing::Unmeasured { reason: error.to_string() },
         (None, Ok(original)) => {
+            if let Some(reason) = foreign(&path, &sha256, &original) {
+                return (Standing::Unusable { reason }, None);
+            }
             let key = key(config, original, sha256.clone(), loader);
             match loader.receipts().find(&key, config.qualify.max_seconds) {
                 Some(receipt) => Standing::by(receipt, &config.qualify.bounds()),
@@ -87,6 +90,16 @@ fn look(config: &ModelConfig, loader: &SessionLoader) -> (Standing, Option<(Path
         }
     };
     (standing, Some((path, sha256)))
+}
+
+/// Why the file is no quantised form of this original, if its contents say so: the original put in its place where quantising
+/// failed, or a form of another model, such as the one before an update.
+fn foreign(path: &Path, sha256: &str, original: &str) -> Option<String> {
+    if original == sha256 {
+        return Some(format!("{} is the original itself: it was not quantised", path.display()));
+    }
+    let source = golden::source(path).filter(|source| !source.eq_ignore_ascii_case(original))?;
+    Some(format!("{} was made of another file, whose SHA-256 is {source}: quantise the model again", path.display()))
 }
 
 /// What a receipt of these two files holds for, here and now.

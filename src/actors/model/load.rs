@@ -169,7 +169,11 @@ fn make(
     let Some(spec) = sessions.first().map(|session| session.spec().clone()) else {
         return Err(unusable("no session was made".to_owned()));
     };
-    let (image, sample) = image_model(path, &spec).map_err(unusable)?;
+    let (image, sample) = match image_model(path, &spec).map_err(unusable)? {
+        // A quantised form in a folder of its own takes pictures as the original does.
+        (None, _) if chosen.quantized => image_model(&config.path, &spec).map_err(unusable)?,
+        found => found,
+    };
     let canary_inputs = canary_inputs(image.as_ref().zip(sample.as_deref()), config, &spec).map_err(unusable)?;
     let mut baseline = None;
     for session in &mut sessions {

@@ -11,7 +11,7 @@ use ort::session::builder::{GraphOptimizationLevel, LoadCanceler, SessionBuilder
 use ort::value::ValueType;
 
 use super::explain::explain;
-use super::{OrtSession, Runtime, one_line, value};
+use super::{OrtSession, Runtime, one_line, value, zipmap};
 use crate::core::tensor::{ANY_RANK, ModelSpec, TensorSpec};
 use crate::engine::LoadError;
 use crate::engine::cancel::{Cancel, Interrupt};
@@ -25,6 +25,8 @@ pub struct LoadOptions {
     pub spinning: bool,
     /// Whether memory is kept between runs.
     pub memory_arena: bool,
+    /// Whether a `ZipMap` stays at the end of the graph, and its output is left out.
+    pub keep_zipmap: bool,
 }
 
 /// Ends a load between two of the runtime's steps.
@@ -43,12 +45,30 @@ impl Interrupt for Load {
 /// [`LoadError`] says what is wrong with the file, in one line.
 pub fn load(runtime: &Runtime, path: &Path, options: &LoadOptions, cancel: &Cancel) -> Result<OrtSession, LoadError> {
     let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
+    let changed = if options.keep_zipmap { None } else { zipmap::taken_out(path) };
     let mut builder = builder(runtime, options).map_err(|error| unusable(one_line(error.message())))?;
+    if changed.is_some() {
+        builder = zipmap::beside(builder, path).map_err(|error| unusable(one_line(error.message())))?;
+    }
     cancel.begin(Arc::new(Load(builder.canceler()))).map_err(|_| unusable("its load was ended".to_owned()))?;
-    let session = builder.commit_from_file(path);
+    let changed = changed.and_then(|(bytes, taken)| match builder.commit_from_memory(&bytes) {
+        Ok(session) => Some((session, taken)),
+        Err(error) => {
+            if cancel.reason().is_none() {
+                let reason = one_line(error.message());
+                tracing::warn!(event = "zipmap_kept", "the ZipMap of {} stays: without it, {reason}", path.display());
+            }
+            None
+        }
+    });
+    let (session, taken) = match changed {
+        Some((session, taken)) => (Ok(session), taken),
+        None => (builder.commit_from_file(path), Vec::new()),
+    };
     cancel.end();
     let session = session.map_err(|error| unusable(explain(&one_line(error.message()))))?;
-    let spec = spec(&session).map_err(unusable)?;
+    let mut spec = spec(&session).map_err(unusable)?;
+    spec.classes = taken.into_iter().map(|taken| (taken.output, taken.classes.into())).collect();
     Ok(OrtSession { session, spec })
 }
 
@@ -96,7 +116,7 @@ pub fn simplify(runtime: &Runtime, path: &Path, bytes: Option<&[u8]>) -> Result<
             descriptor => File::from_raw_fd(descriptor),
         }
     };
-    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false };
+    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false, keep_zipmap: true };
     let session = builder(runtime, &options)
         .and_then(|builder| builder.with_optimization_level(GraphOptimizationLevel::Level1).map_err(plain))
         .and_then(|builder| {
@@ -165,7 +185,7 @@ fn spec(session: &ort::session::Session) -> Result<ModelSpec, String> {
             "none of its outputs is a tensor that the protocol can name: export it with tensor outputs".to_owned()
         );
     }
-    Ok(ModelSpec { inputs, outputs, left_out })
+    Ok(ModelSpec { inputs, outputs, left_out, ..ModelSpec::default() })
 }
 
 #[derive(Clone, Copy)]

@@ -3,6 +3,7 @@
 mod explain;
 mod load;
 mod value;
+mod zipmap;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
