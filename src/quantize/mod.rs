@@ -114,3 +114,6 @@ pub struct Left {
     /// Why.
     pub reason: String,
 }
+
+#[cfg(test)]
+mod tests;

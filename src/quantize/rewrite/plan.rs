@@ -84,6 +84,7 @@ impl<'a> Plan<'a> {
         }
         plan.settle();
         plan.part(ranges);
+        plan.shorten();
         plan
     }
 
@@ -160,6 +161,27 @@ impl<'a> Plan<'a> {
         };
         let parted: Vec<String> = self.absorbed.values().filter(cuts).cloned().collect();
         self.marks.extend(parted.into_iter().map(|result| (result, Mark::Own)));
+    }
+
+    /// Points each tensor that goes by another's scale at the end of the chain.
+    fn shorten(&mut self) {
+        let mut ends: HashMap<String, String> = HashMap::new();
+        for tensor in self.marks.keys() {
+            let (mut end, mut path) = (tensor.as_str(), Vec::new());
+            while let Some(Mark::Like(like)) = self.marks.get(end).filter(|_| path.len() <= self.marks.len()) {
+                path.push(end.to_owned());
+                end = ends.get(like).map_or(like, String::as_str);
+            }
+            let end = end.to_owned();
+            ends.extend(path.into_iter().map(|tensor| (tensor, end.clone())));
+        }
+        for mark in self.marks.values_mut() {
+            if let Mark::Like(like) = mark
+                && let Some(end) = ends.get(like)
+            {
+                like.clone_from(end);
+            }
+        }
     }
 
     /// The tensor that a marked tensor has its scale from.
