@@ -120,7 +120,7 @@ mod tests {
             ),
             ("Got invalid dimensions for input: x", "Got invalid dimensions for input: x"),
             (
-                "Load model from /m failed:/onnxruntime_src/b.h:46 void f(const int&) Old",
+                "Load model from /m failed:/onnxruntime_src/b.h:46 void onnxruntime::f(const int&) Old",
                 "Load model from /m failed:Old",
             ),
             ("t.cc:3 operator() Bad shape (1)", "Bad shape (1)"),
