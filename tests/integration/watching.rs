@@ -269,7 +269,8 @@ fn a_thousand_questions_for_the_status_during_an_alert_are_answered_at_once() {
     let fake = FakeBox::new();
     let daemon = fake.setup().ready();
     fake.memory(95);
-    daemon.log.wait("alert");
+    // The log has it first, the board a moment later.
+    daemon.wait_until("the status shows it", |daemon| !status(daemon)["alerts"]["firing"][0].is_null());
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
