@@ -80,7 +80,7 @@ fn the_schema_is_read_off_the_types() {
     let schema = Schema::new();
     assert_eq!(schema.sections[..6], ["server", "model", "log", "monitor", "recorder", "alerts"]);
     let of_rules = schema.keys.iter().filter(|key| key.section.starts_with("alerts.rules.")).count();
-    assert_eq!(of_rules, 15 * 11);
+    assert_eq!(of_rules, crate::core::alert::RuleName::ALL.len() * 11);
     assert!(schema.keys.len() > of_rules + 50, "{} keys", schema.keys.len());
     let key = schema.key("model", "canary_seconds").unwrap();
     assert_eq!((key.kind, key.variable.as_str()), (Kind::Number, "EDGE_SERVICE__MODEL__CANARY_SECONDS"));
