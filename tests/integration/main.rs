@@ -28,6 +28,7 @@ mod protocol_metadata;
 mod protocol_paths;
 mod protocol_repository;
 mod protocol_requests;
+mod quantizing;
 mod reloading;
 mod rooms;
 mod runtime_library;
