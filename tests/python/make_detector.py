@@ -3,8 +3,9 @@
 
 Usage: make_detector.py OUTDIR. Seeds are fixed, so every call writes the same bytes. The detector is made as those of the
 field are: a backbone of convolutions, heads at strides 8 and 16, boxes in pixels (up to 400) and scores of 0 to 1 in the
-columns of one tensor, [1, N, 8]. Its 8-bit form has one scale for both, so that the scores are rounded away unless the nodes
-around that tensor stay in float. The script fails unless every picture has confident rows.
+columns of one tensor, [1, N, 8]. Two things break its 8-bit form: that tensor has one scale for both, which rounds the scores
+away; and two channels of a layer are far wider than the others, which leaves those few of the 256 levels. The script fails
+unless every picture has confident rows.
 """
 
 import pathlib
@@ -19,6 +20,7 @@ OPSET, IR_VERSION = 17, 8
 SIDE, CLASSES, PICTURES = 96, 3, 48
 STRIDES = (8, 16)
 SCALE = 4.0  # a cell's box is in pixels of a picture four times as large
+WIDER = 100
 RANDOM = np.random.default_rng(20)
 
 nodes, weights = [], []
@@ -44,18 +46,34 @@ def conv(source, name, size_in, size_out, kernel, stride=1, bias=None):
     return node("Conv", inputs, name, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[kernel // 2] * 4)
 
 
+def widen(name, reader):
+    """Make two channels a hundred times as wide, and what reads them through a Relu as much narrower: the same function."""
+    for tensor in weights:
+        array = numpy_helper.to_array(tensor).copy()
+        if tensor.name in (f"{name}.w", f"{name}.b"):
+            array[:2] *= WIDER
+        elif tensor.name == f"{reader}.w":
+            array[:, :2] /= WIDER
+        else:
+            continue
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
 def picture():
-    """Return noise with bright rectangles in it, float32 [3, SIDE, SIDE]."""
-    x = RANDOM.normal(0, 0.1, (3, SIDE, SIDE))
-    for _ in range(RANDOM.integers(1, 5)):
-        top, left = RANDOM.integers(0, SIDE - 16, 2)
-        height, width = RANDOM.integers(8, 40, 2)
-        x[:, top:top + height, left:left + width] += RANDOM.normal(1, 0.6, 3)[:, None, None]
-    return x.astype(np.float32)
+    """Return noise with bright rectangles in it, float32 [3, SIDE, SIDE], and where they are."""
+    x, inside = RANDOM.normal(0, 0.1, (3, SIDE, SIDE)), np.zeros((SIDE, SIDE), bool)
+    for _ in range(RANDOM.integers(1, 4)):
+        top, left = RANDOM.integers(0, SIDE - 24, 2)
+        height, width = RANDOM.integers(12, 32, 2)
+        x[:, top:top + height, left:left + width] += RANDOM.normal(1, 0.3, 3)[:, None, None]
+        inside[top:top + height, left:left + width] = True
+    return x.astype(np.float32), inside
 
 
-def build(gain=None, shift=None):
-    """Return the model; the objectness is `gain * logit + shift` where they are given."""
+def build(heads=None):
+    """Return the model; `heads` holds weights and a bias of the objectness at each stride. Without them features are given out."""
+    global RANDOM
+    RANDOM = np.random.default_rng(20)
     nodes.clear()
     weights.clear()
     x, size = "image", 3
@@ -63,17 +81,17 @@ def build(gain=None, shift=None):
         x = node("Relu", [conv(x, f"backbone{index}", size, width, 3, 2)], f"relu{index}")
         size = width
     levels = [x, node("Relu", [conv(x, "backbone3", size, size, 3, 2)], "relu3")]
+    widen("backbone1", "backbone2")
     rows = []
     for level, stride in zip(levels, STRIDES):
         cells = SIDE // stride
         n = f"s{stride}"
         feature = node("Relu", [conv(level, f"{n}.stem", size, 32, 3)], f"{n}.relu")
         boxes = conv(feature, f"{n}.box", 32, 4, 1)
-        logit = conv(feature, f"{n}.object", 32, 1, 1)
-        if gain is not None:
-            logit = node("Add", [node("Mul", [logit, constant(f"{n}.gain", np.float32(gain))], f"{n}.scaled"),
-                                 constant(f"{n}.shift", np.float32(shift))], f"{n}.logit")
-        classes = conv(feature, f"{n}.class", 32, CLASSES, 1, bias=np.full(CLASSES, 1.5))
+        w, b = heads[stride] if heads else (np.zeros(32), 0)
+        logit = node("Conv", [feature, constant(f"{n}.object.w", w.reshape(1, 32, 1, 1).astype(np.float32)),
+                              constant(f"{n}.object.b", np.array([b], np.float32))], f"{n}.object", kernel_shape=[1, 1])
+        classes = conv(feature, f"{n}.class", 32, CLASSES, 1, bias=np.full(CLASSES, 3))
         logits = node("Concat", [logit, classes], f"{n}.logits", axis=1)
         scores = node("Sigmoid", [logits], f"{n}.scores")
         ys, xs = np.meshgrid(np.arange(cells), np.arange(cells), indexing="ij")
@@ -87,8 +105,8 @@ def build(gain=None, shift=None):
     count = sum((SIDE // stride) ** 2 for stride in STRIDES)
     value = helper.make_tensor_value_info
     outputs = [value("detections", TensorProto.FLOAT, [1, count, 5 + CLASSES])]
-    if gain is None:
-        outputs += [value(f"s{s}.object", TensorProto.FLOAT, [1, 1, SIDE // s, SIDE // s]) for s in STRIDES]
+    if heads is None:
+        outputs = [value(f"s{s}.relu", TensorProto.FLOAT, [1, 32, SIDE // s, SIDE // s]) for s in STRIDES]
     graph = helper.make_graph(list(nodes), "detector", [value("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
                               outputs, list(weights))
     model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
@@ -96,30 +114,36 @@ def build(gain=None, shift=None):
     return model
 
 
+def fitted(pictures, features, stride):
+    """Return weights and a bias that tell, by least squares, whether a cell's middle lies inside a rectangle."""
+    x = np.concatenate([feature[0].reshape(32, -1).T for feature in features])
+    middles = slice(stride // 2, None, stride)
+    y = np.concatenate([inside[middles, middles].ravel() for _, inside in pictures])
+    mean, spread = x.mean(0), x.std(0) + 1e-6
+    z = np.hstack([(x - mean) / spread, np.ones((len(x), 1))])
+    w = np.linalg.solve(z.T @ z + 1e-2 * len(z) * np.eye(33), z.T @ np.where(y, 8.0, -8.0))
+    return w[:32] / spread, w[32] - (w[:32] * mean / spread).sum()
+
+
 def run(model, pictures):
     """Return the outputs of every picture."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return [session.run(None, {"image": x[None]}) for x in pictures]
+    return [session.run(None, {"image": x[None]}) for x, _ in pictures]
 
 
 def main():
-    """Make the model, set its objectness so that about a row in fifteen is confident, and write both files."""
-    global RANDOM
+    """Make the model, teach it where the rectangles are, and write both files."""
     folder = pathlib.Path(sys.argv[1]) / "detector"
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [picture() for _ in range(PICTURES)]
-    state = RANDOM.bit_generator.state
-    logits = np.concatenate([np.concatenate([o.ravel() for o in out[1:]]) for out in run(build(), pictures)])
-    gain = 3 / logits.std()
-    RANDOM.bit_generator.state = state
-    model = build(gain, -gain * np.quantile(logits, 1 - 1 / 10))
+    features = run(build(), pictures)
+    model = build({stride: fitted(pictures, [f[index] for f in features], stride) for index, stride in enumerate(STRIDES)})
     rows = [out[0][0] for out in run(model, pictures)]
     confident = [int((row[:, 4] * row[:, 5:].max(1) >= 0.5).sum()) for row in rows]
-    # A dark picture may have none.
-    if sum(confident) < 4 * PICTURES or confident.count(0) > PICTURES / 3:
-        sys.exit(f"make_detector: too few confident rows: {confident}")
+    if min(confident) == 0:
+        sys.exit(f"make_detector: a picture has no confident row: {confident}")
     onnx.save(model, folder / "model.onnx")
-    np.savez_compressed(folder / "pictures.npz", image=np.stack(pictures))
+    np.savez_compressed(folder / "pictures.npz", image=np.stack([x for x, _ in pictures]))
     print(f"detector: {PICTURES} pictures, {sum(confident)} confident rows")
 
 
