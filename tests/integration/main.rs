@@ -32,6 +32,7 @@ mod protocol_requests;
 mod qualifying;
 mod quantized_files;
 mod rewriting;
+mod quantizing;
 mod reloading;
 mod rooms;
 mod runtime_library;
