@@ -29,6 +29,7 @@ mod protocol_paths;
 mod protocol_repository;
 mod protocol_requests;
 mod quantizing;
+mod quantizing_nets;
 mod reloading;
 mod rooms;
 mod runtime_library;
