@@ -188,7 +188,7 @@ fn a_state_directory_that_cannot_be_written_is_told_once_and_no_more() {
         assert_eq!(daemon.post("/v2/repository/models/scalar/load", b"").status, 200);
     }
     // What has passed its trial is known for as long as the daemon lives.
-    assert_eq!(daemon.log.of("model_tried").len(), 1);
+    daemon.log.exactly("model_tried", 1);
     let log = daemon.stop();
     let told: Vec<&Value> = log.iter().filter(|line| line.to_string().contains("file/below")).collect();
     assert_eq!(told.len(), 1, "{told:#?}");
