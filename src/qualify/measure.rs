@@ -105,3 +105,55 @@ fn median(pairs: &[Pair], of: impl Fn(&Pair) -> Duration) -> f64 {
     times.sort_unstable();
     times.get(times.len() / 2).map_or(0.0, |time| time.as_secs_f64() * 1e3)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::core::qualify::{Bounds, Verdict, judge};
+    use crate::core::tensor::{DataType, ModelSpec, TensorSpec};
+    use crate::engine::cancel::Reason;
+    use crate::engine::fake::FakeSession;
+
+    fn session(milliseconds: u64) -> FakeSession {
+        let spec =
+            |name: &str| TensorSpec { name: name.into(), datatype: DataType::Fp32, shape: vec![1, 4], optional: false };
+        let spec = ModelSpec { inputs: vec![spec("x")], outputs: vec![spec("x")], ..ModelSpec::default() };
+        FakeSession { spec, takes: Duration::from_millis(milliseconds) }
+    }
+
+    fn none(spec: &ModelSpec) -> Golden {
+        let mut model = Config::default().model;
+        model.path = "/nowhere/model.onnx".into();
+        Golden::open(&model, spec, None, Default::default())
+    }
+
+    const BOUNDS: Bounds = Bounds { min_samples: 1, min_agreement: 0.0, min_speedup: 1.05 };
+
+    #[test]
+    fn without_frames_it_is_measured_on_made_up_inputs_and_proves_nothing() {
+        let (mut original, mut candidate) = (session(8), session(2));
+        let golden = none(&original.spec);
+        let until = Instant::now() + Duration::from_secs(60);
+        let measured = measure(&mut original, &mut candidate, golden, until, &Cancel::default());
+        assert_eq!((measured.frames, measured.agreement, measured.cut_short), (0, Some(1.0), false));
+        assert!(measured.speedup.unwrap().pairs >= ENOUGH_PAIRS && measured.original_ms > measured.candidate_ms);
+        let verdict = judge(&measured, &BOUNDS);
+        assert!(matches!(verdict, Verdict::Unproven(_)), "{verdict:?}");
+        assert!(verdict.objections().contains("there is no folder of frames"), "{}", verdict.objections());
+    }
+
+    #[test]
+    fn it_ends_with_its_time_and_says_so() {
+        let (mut original, mut candidate) = (session(20), session(20));
+        let golden = none(&original.spec);
+        let until = Instant::now() + Duration::from_millis(100);
+        let measured = measure(&mut original, &mut candidate, golden, until, &Cancel::default());
+        assert!(measured.cut_short && measured.speedup.is_none_or(|speedup| speedup.pairs < ENOUGH_PAIRS));
+        let ended = Cancel::default();
+        ended.cancel(Reason::Stopping);
+        let golden = none(&original.spec);
+        let far = Instant::now() + Duration::from_secs(3600);
+        assert!(measure(&mut original, &mut candidate, golden, far, &ended).cut_short);
+    }
+}

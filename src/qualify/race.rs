@@ -28,7 +28,7 @@ pub struct Round {
     pub candidate: Answer,
 }
 
-/// How a turn goes.
+/// How a turn of one side goes.
 #[derive(Clone, Copy)]
 struct Turn {
     untimed: u32,
@@ -41,7 +41,8 @@ pub struct Race<'a> {
     candidate: &'a mut dyn Session,
     outputs: Vec<String>,
     cancel: &'a Cancel,
-    turn: Option<Turn>,
+    /// The original's and the candidate's, once both are warm.
+    turns: Option<[Turn; 2]>,
     candidate_first: bool,
     pairs: Vec<Pair>,
 }
@@ -50,20 +51,20 @@ impl<'a> Race<'a> {
     /// A race between two sessions that take and give the same; `cancel` ends it from another thread.
     pub fn new(original: &'a mut dyn Session, candidate: &'a mut dyn Session, cancel: &'a Cancel) -> Race<'a> {
         let outputs = original.spec().outputs.iter().map(|output| output.name.clone()).collect();
-        Race { original, candidate, outputs, cancel, turn: None, candidate_first: false, pairs: Vec::new() }
+        Race { original, candidate, outputs, cancel, turns: None, candidate_first: false, pairs: Vec::new() }
     }
 
     /// Runs both on one input. The first round warms both up and is not timed; every later one in which both answer is
     /// a pair.
     pub fn round(&mut self, inputs: &[Tensor]) -> Round {
-        let Some(turn) = self.turn else { return self.warm_up(inputs) };
+        let Some([turn, others]) = self.turns else { return self.warm_up(inputs) };
         let (original, candidate);
         if self.candidate_first {
-            candidate = self.take_turn(true, inputs, turn);
+            candidate = self.take_turn(true, inputs, others);
             original = self.take_turn(false, inputs, turn);
         } else {
             original = self.take_turn(false, inputs, turn);
-            candidate = self.take_turn(true, inputs, turn);
+            candidate = self.take_turn(true, inputs, others);
         }
         self.candidate_first = !self.candidate_first;
         if let (Ok((_, original)), Ok((_, candidate))) = (&original, &candidate) {
@@ -82,7 +83,7 @@ impl<'a> Race<'a> {
         let original = self.take_turn(false, inputs, once);
         let candidate = self.take_turn(true, inputs, once);
         if let (Ok((_, original)), Ok((_, candidate))) = (&original, &candidate) {
-            self.turn = Some(turn_for(*original.min(candidate)));
+            self.turns = Some([turn_for(*original), turn_for(*candidate)]);
         }
         Round { original: original.map(|(answer, _)| answer), candidate: candidate.map(|(answer, _)| answer) }
     }

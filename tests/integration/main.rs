@@ -28,6 +28,7 @@ mod protocol_metadata;
 mod protocol_paths;
 mod protocol_repository;
 mod protocol_requests;
+mod qualifying;
 mod quantize_command;
 mod quantizing;
 mod quantizing_nets;

@@ -27,17 +27,17 @@ pub fn qualify(
     loader: &SessionLoader,
     cancel: &Cancel,
 ) -> Result<Receipt, String> {
+    let begun = Instant::now();
     let text = |error: crate::engine::LoadError| error.to_string();
     let (original_sha256, candidate_sha256) = (hash(&config.path).map_err(text)?, hash(candidate).map_err(text)?);
     let key = key(config, original_sha256, candidate_sha256, loader);
     if let Some(receipt) = loader.receipts().find(&key, config.qualify.max_seconds) {
         return Ok(receipt);
     }
-    let begun = Instant::now();
     let limit = Duration::from_secs_f64(config.qualify.max_seconds);
-    let watch = Watch::over(cancel, limit);
+    let watch = Watch::over(cancel, limit.saturating_sub(begun.elapsed()));
     let late = |reason: String| match watch.cancel.reason() {
-        Some(Reason::Deadline) => format!("its time was over before both were loaded; see model.qualify.max_seconds"),
+        Some(Reason::Deadline) => "its time was over before both were loaded; see model.qualify.max_seconds".to_owned(),
         _ => reason,
     };
     let threads = measuring_threads(config);

@@ -63,10 +63,14 @@ impl Model {
         let active = &self.metrics.variant_active;
         active.with_label_values(&["original"]).set(i64::from(!served.quantized));
         active.with_label_values(&["quantized"]).set(i64::from(served.quantized));
+        if served.quantized && standing.is_failure() {
+            // Only the user's rule has such a form served.
+            tracing::warn!(event = "quantized_unqualified", "{}", standing.why(self.prefer(), true));
+        }
         let is_measuring = standing == Standing::Measuring;
         self.set_standing(standing);
-        if is_measuring {
-            self.begin_measuring(false, context);
+        if is_measuring && !self.begin_measuring(false, context) {
+            self.set_standing(Standing::Unmeasured { reason: "the system gives no thread for it".to_owned() });
         }
     }
 
@@ -229,7 +233,10 @@ impl Handler<Qualified> for Model {
         match (standing.receipt(), standing.is_accepted()) {
             (Some(receipt), true) if !served.quantized => {
                 let sha256 = receipt.key.candidate.clone();
-                self.load(Some(Chosen { path: candidate, sha256, quantized: true, standing }), None, context);
+                let chosen = Chosen { path: candidate, sha256, quantized: true, standing };
+                if !self.load(Some(chosen), None, context) {
+                    context.run_later(RETRY, Self::reconsider);
+                }
             }
             // Measured anew, and not good any more.
             (_, false) if served.quantized => self.load_again(context),
