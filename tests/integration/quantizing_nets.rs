@@ -9,7 +9,7 @@ use edge_service::quantize::{Error, Integer, Method, Range, Ranges, Settings, ob
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::rewriting::{answers, one_at_a_time};
+use crate::quantizing::{answers, one_at_a_time};
 
 /// How many nets are tried.
 const NETS: u32 = 64;
@@ -286,8 +286,8 @@ fn try_net(shape: &Shape) -> Result<(), TestCaseError> {
         made => made.unwrap(),
     };
     prop_assert_eq!(check(&made.model), Ok(()));
-    let doubled = matches!(prepare(made.model.clone()), Err(Error::AlreadyQuantized { .. }));
-    prop_assert!(doubled, "a quantised net is taken for a float one");
+    let requantized = prepare(made.model.clone());
+    prop_assert!(matches!(requantized, Err(Error::AlreadyQuantized { .. })));
     let (before, after) = (float.graph.as_ref().unwrap(), made.model.graph.as_ref().unwrap());
     prop_assert_eq!((&before.input, &before.output), (&after.input, &after.output));
     prop_assert_eq!(before.node.len(), made.quantized.len() + made.left.len());
