@@ -115,3 +115,6 @@ pub struct Left {
     /// Why.
     pub reason: String,
 }
+
+#[cfg(test)]
+mod tests;

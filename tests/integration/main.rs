@@ -30,6 +30,7 @@ mod protocol_repository;
 mod protocol_requests;
 mod qualifying;
 mod quantized_files;
+mod quantizing;
 mod reloading;
 mod rooms;
 mod runtime_library;

@@ -121,17 +121,8 @@ impl<'a> Emitter<'a> {
         if let Some(weight) = self.weights.get(&(root, operand_form(self.settings))) {
             return weight.affines.first().copied().unwrap_or(Affine { scale: 1.0, zero: 0 });
         }
-        let range = self.range(root);
+        let range = self.ranges.get(root).copied().unwrap_or(Range { low: 0.0, high: 0.0 });
         affine(range, self.settings.activations, false, false)
-    }
-
-    /// The range of a tensor. What only a Relu or Clip reads needs no more than the range of its result.
-    fn range(&self, tensor: &str) -> Range {
-        let reader = self.index.consumers.get(tensor).filter(|readers| readers.len() == 1).map(|readers| readers[0]);
-        let cut = reader.filter(|place| self.plan.patches[*place].is_ok()).map(|place| &self.graph.node[place]);
-        let cut = cut.filter(|node| matches!(node.operator(), "Relu" | "Clip")).and_then(|node| node.result(0));
-        let range = cut.and_then(|result| self.ranges.get(result)).or_else(|| self.ranges.get(tensor));
-        range.copied().unwrap_or(Range { low: 0.0, high: 0.0 })
     }
 
     fn makes_numbers(&self, tensor: &str) -> bool {

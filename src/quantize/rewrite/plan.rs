@@ -37,7 +37,7 @@ impl<'a> Plan<'a> {
         let index = Index::new(graph);
         let mut unknown: HashSet<String> = HashSet::new();
         loop {
-            let plan = Plan::with(graph, &index, opset, settings, &unknown);
+            let plan = Plan::with(graph, &index, opset, settings, &unknown, ranges);
             let Some(ranges) = ranges else { return plan };
             let known = |tensor: &String| ranges.get(tensor).is_some_and(|r| r.low.is_finite() && r.high.is_finite());
             let before = unknown.len();
@@ -54,6 +54,7 @@ impl<'a> Plan<'a> {
         opset: i64,
         settings: &Settings,
         unknown: &HashSet<String>,
+        ranges: Option<&Ranges>,
     ) -> Plan<'a> {
         let mut view = View { index, settings, opset, marked: HashMap::new(), unknown };
         let mut patches: Vec<Result<Patch, String>> = Vec::with_capacity(graph.node.len());
@@ -82,6 +83,8 @@ impl<'a> Plan<'a> {
             plan.trim(index);
         }
         plan.settle();
+        plan.part(ranges);
+        plan.shorten();
         plan
     }
 
@@ -143,6 +146,44 @@ impl<'a> Plan<'a> {
         self.marks.retain(|tensor, _| !absorbed.contains_key(tensor));
     }
 
+    /// What makes the result of a node that went has to cut it off where that node did: it goes by the scale of another
+    /// tensor only where that ends no later. Without ranges this is open, and [`Plan::roots`] asks for both.
+    fn part(&mut self, ranges: Option<&Ranges>) {
+        let Some(ranges) = ranges else { return };
+        let relus: HashSet<&str> =
+            self.graph.node.iter().filter(|node| node.operator() == "Relu").filter_map(|node| node.result(0)).collect();
+        let cuts = |result: &&String| {
+            let (own, root) = (ranges.get(*result), ranges.get(self.base(result)));
+            let alike = own.zip(root).is_some_and(|(own, root)| {
+                root.low.min(0.0) >= own.low.min(0.0) && (relus.contains(result.as_str()) || root.high <= own.high)
+            });
+            matches!(self.marks.get(*result), Some(Mark::Like(_))) && !alike
+        };
+        let parted: Vec<String> = self.absorbed.values().filter(cuts).cloned().collect();
+        self.marks.extend(parted.into_iter().map(|result| (result, Mark::Own)));
+    }
+
+    /// Points each tensor that goes by another's scale at the end of the chain.
+    fn shorten(&mut self) {
+        let mut ends: HashMap<String, String> = HashMap::new();
+        for tensor in self.marks.keys() {
+            let (mut end, mut path) = (tensor.as_str(), Vec::new());
+            while let Some(Mark::Like(like)) = self.marks.get(end).filter(|_| path.len() <= self.marks.len()) {
+                path.push(end.to_owned());
+                end = ends.get(like).map_or(like, String::as_str);
+            }
+            let end = end.to_owned();
+            ends.extend(path.into_iter().map(|tensor| (tensor, end.clone())));
+        }
+        for mark in self.marks.values_mut() {
+            if let Mark::Like(like) = mark
+                && let Some(end) = ends.get(like)
+            {
+                like.clone_from(end);
+            }
+        }
+    }
+
     /// The tensor that a marked tensor has its scale from.
     pub fn root<'t>(&'t self, tensor: &'t str) -> &'t str {
         self.follow(tensor, false)
@@ -166,10 +207,12 @@ impl<'a> Plan<'a> {
         root
     }
 
-    /// Every tensor that is quantised by its own range.
+    /// Every tensor whose range is needed.
     pub fn roots(&self, graph: &GraphProto) -> Vec<String> {
         let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.label()).collect();
-        let mut roots: Vec<String> = self.marks.keys().map(|tensor| self.base(tensor).to_owned()).collect();
+        let shared = self.absorbed.values().filter(|result| self.marks.contains_key(*result));
+        let mut roots: Vec<String> =
+            self.marks.keys().map(|tensor| self.base(tensor).to_owned()).chain(shared.cloned()).collect();
         roots.sort_unstable();
         roots.dedup();
         roots.retain(|root| !constants.contains(root.as_str()));
