@@ -128,4 +128,16 @@ mod tests {
         model.qualify.samples = Some("other.npz".into());
         assert_eq!((model.candidate(), model.frames()), (Some("other.onnx".into()), Some("other.npz".into())));
     }
+
+    #[test]
+    fn bounds_have_a_least_and_a_most() {
+        for number in [f64::NAN, -1.0, 1e300] {
+            let mut config = Config::default();
+            let (qualify, rollback) = (&mut config.model.qualify, &mut config.model.rollback);
+            (qualify.min_agreement, qualify.min_speedup, qualify.max_seconds) = (number, number, number);
+            (rollback.watch_seconds, rollback.max_errors_percent, rollback.max_p95_ratio) = (number, number, number);
+            (qualify.min_samples, rollback.min_requests) = (0, 0);
+            assert_eq!(crate::config::check(&config).len(), 8, "{number}");
+        }
+    }
 }

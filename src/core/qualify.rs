@@ -251,12 +251,12 @@ pub fn judge(measured: &Measured, bounds: &Bounds) -> Verdict {
         against.push(Objection::Failed { times: *times, reason: reason.clone() });
     }
     // What two models make of noise says nothing of what they make of frames.
-    if let Some(found) = measured.agreement.filter(|found| is_real && !(*found >= wanted)) {
+    if let Some(found) = measured.agreement.filter(|found| is_real && falls_short(*found, wanted)) {
         against.push(Objection::Agreement { found, wanted, text: measured.agreement_text.clone() });
     }
     match measured.speedup {
         None => against.push(Objection::Unmeasured { cut_short: measured.cut_short }),
-        Some(found) if !(found.low >= bounds.min_speedup) => {
+        Some(found) if falls_short(found.low, bounds.min_speedup) => {
             against.push(Objection::Speed { found, wanted: bounds.min_speedup });
         }
         Some(_) => {}
@@ -275,6 +275,11 @@ pub fn judge(measured: &Measured, bounds: &Bounds) -> Verdict {
         all if all.iter().any(Objection::is_failure) => Verdict::Refused(against),
         _ => Verdict::Unproven(against),
     }
+}
+
+/// What is not a number reaches nothing.
+fn falls_short(found: f64, wanted: f64) -> bool {
+    found < wanted || found.is_nan()
 }
 
 /// What a receipt holds for: change one of it, and it is made anew.

@@ -318,7 +318,9 @@ fn more_failures_than_before_take_it_back_and_it_stays_refused_until_told_otherw
     let house = House::new();
     let daemon = swapped(&house, house.setup().set("model.canary_seconds", 0));
     daemon.answers("quantized-fail");
-    (0..12).for_each(|_| drop(ask(&daemon)));
+    (0..12).for_each(|_| {
+        ask(&daemon);
+    });
     let reason = back(&daemon);
     assert!(reason.contains("% of the requests failed since the swap, 0.0 % before"), "{reason}");
     asks(&daemon, 5);
@@ -357,7 +359,9 @@ fn once_its_time_is_over_a_swap_stays() {
     assert_eq!(daemon.post("/v2/repository/models/net/load", b"").status, 200);
     daemon.log.wait("swap_stays");
     daemon.answers("quantized-fail");
-    (0..20).for_each(|_| drop(ask(&daemon)));
+    (0..20).for_each(|_| {
+        ask(&daemon);
+    });
     assert_eq!(
         (serves(&daemon), status(&daemon)["qualification"]["watched"].clone()),
         ("quantized".to_owned(), false.into())
@@ -413,7 +417,9 @@ fn the_command_has_one_that_was_taken_back_serve_again() {
     let house = House::new();
     let daemon = swapped(&house, house.setup().set("model.canary_seconds", 0));
     daemon.answers("quantized-fail");
-    (0..12).for_each(|_| drop(ask(&daemon)));
+    (0..12).for_each(|_| {
+        ask(&daemon);
+    });
     back(&daemon);
     daemon.answers("right");
     let (code, _, complaint) = house.qualify(&["--anew"]);

@@ -18,6 +18,7 @@ use crate::actors::board::Board;
 use crate::actors::obituary::Obituary;
 use crate::actors::supervisor::{CanaryChanged, ModelChanged};
 use crate::config::Config;
+use crate::core::standing::Prefer;
 use crate::engine::threads::{Threads, Work};
 use crate::metrics::{Metrics, seconds};
 
@@ -320,7 +321,7 @@ impl Model {
         // The shelf, and not the message, says how things stand: another load may have ended meanwhile.
         let event = match (result, self.shelf.served()) {
             (Ok(()), Some(served)) => {
-                say_ready(&served);
+                say_ready(&served, self.config.model.prefer);
                 self.restart_rounds();
                 self.took_over(&served, served.standing.clone(), context);
                 ModelChanged::Ready(served)
@@ -345,7 +346,7 @@ impl Model {
     }
 }
 
-fn say_ready(served: &ServedModel) {
+fn say_ready(served: &ServedModel, prefer: Prefer) {
     tracing::info!(
         event = "model_ready",
         model = served.name,
@@ -353,6 +354,7 @@ fn say_ready(served: &ServedModel) {
         path = %served.path.display(),
         sha256 = served.sha256,
         quantized = served.quantized,
+        why = served.standing.why(prefer, served.quantized),
         load_ms = served.load_duration.as_millis(),
         "model '{}' from {} is loaded and warm",
         served.name,

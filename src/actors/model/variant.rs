@@ -63,6 +63,10 @@ impl Model {
         let active = &self.metrics.variant_active;
         active.with_label_values(&["original"]).set(i64::from(!served.quantized));
         active.with_label_values(&["quantized"]).set(i64::from(served.quantized));
+        if served.quantized && standing.is_failure() {
+            // Only the user's rule has such a form served.
+            tracing::warn!(event = "quantized_unqualified", "{}", standing.why(self.prefer(), true));
+        }
         let is_measuring = standing == Standing::Measuring;
         self.set_standing(standing);
         if is_measuring {
