@@ -4,8 +4,8 @@ mod ask;
 mod check;
 mod health;
 mod infer;
-mod quantize;
 mod qualify;
+mod quantize;
 mod run;
 mod status;
 mod try_model;
@@ -39,6 +39,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Run pictures or .npy files through the model, here and now
     Infer(infer::InferArgs),
+    /// Make an INT8 form of the model, compare it with the original, and report
+    Quantize(Box<quantize::QuantizeArgs>),
     /// Hold a quantised form of the model against the original on this box: exit code 0 where it is right and faster, else 1
     Qualify(qualify::QualifyArgs),
     /// Load a model where its crash does no harm: a child of the daemon

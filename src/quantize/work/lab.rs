@@ -26,7 +26,7 @@ impl Lab {
 
     /// A session of a model's bytes.
     pub fn session_of(&self, bytes: &[u8], threads: usize, optimize: Optimize) -> Result<OrtSession, String> {
-        let options = LoadOptions { threads, spinning: false, memory_arena: false };
+        let options = LoadOptions { threads, spinning: false, memory_arena: false, keep_zipmap: false };
         ort::load_bytes(&self.runtime, bytes, &options, optimize)
     }
 }

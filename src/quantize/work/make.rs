@@ -57,7 +57,7 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     watch.begin("reading the model", 1);
     let Prepared { model, bytes } = prepared::prepare(&order.model, &lab.runtime, watch)?;
     let Choice { settings, why } = settle(order, choose(&model, cpu), cpu, watch);
-    let options = LoadOptions { threads: lab.threads, spinning: false, memory_arena: false };
+    let options = LoadOptions { threads: lab.threads, spinning: false, memory_arena: false, keep_zipmap: false };
     let mut float = ort::load(&lab.runtime, &order.model, &options, &Cancel::default())?;
     let (samples, path) = open_samples(order, float.spec())?;
     if samples.is_none() && settings.method == Method::Static {
@@ -281,7 +281,7 @@ fn try_out(
         let pairs = race(&mut candidate, &mut all, &inputs, RACE_PAIRS, Instant::now() + RACE, &Cancel::default());
         cost = speedup(&pairs).map(|speedup| speedup.median);
     }
-    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false };
+    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false, keep_zipmap: false };
     let mut original = ort::load(&lab.runtime, &order.model, &options, &Cancel::default())?;
     let pairs = race(&mut original, &mut candidate, &inputs, RACE_PAIRS, Instant::now() + RACE, &Cancel::default());
     let median = |of: fn(&crate::core::qualify::Pair) -> Duration| {
