@@ -49,7 +49,7 @@ impl TensorMetadata {
         TensorMetadata {
             name: spec.name.clone(),
             datatype: spec.datatype.name(),
-            shape: spec.shape.clone(),
+            shape: spec.told_shape(),
             classes: classes.map(<[String]>::to_vec),
         }
     }
@@ -252,7 +252,7 @@ impl ModelConfiguration {
         let tensor = |spec: &TensorSpec| TensorConfiguration {
             name: spec.name.clone(),
             data_type: configuration_type(spec.datatype),
-            dims: spec.shape.clone(),
+            dims: spec.told_shape(),
         };
         let group = InstanceGroup { name: format!("{name}_0"), kind: "KIND_CPU", count: sessions };
         ModelConfiguration {
