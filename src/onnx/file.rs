@@ -147,8 +147,8 @@ fn external(tensor: &TensorProto, folder: &Path, files: &mut HashMap<PathBuf, By
     let length = number("length")?.unwrap_or(bytes.len().saturating_sub(offset));
     let end = offset.checked_add(length).filter(|end| *end <= bytes.len());
     let end = end.ok_or_else(|| format!("{} ends before them", file.display()))?;
-    let expected = tensor.elements().ok().zip(width(tensor)).map(|(count, bits)| (count * bits).div_ceil(8));
-    match expected {
+    let bits = tensor.elements().ok().zip(width(tensor)).and_then(|(count, bits)| count.checked_mul(bits));
+    match bits.map(|bits| bits.div_ceil(8)) {
         Some(expected) if expected != length => Err(format!("has {length} bytes where its shape wants {expected}")),
         _ => Ok(bytes.slice(offset..end)),
     }

@@ -48,8 +48,8 @@ impl TensorProto {
 
     /// How many elements its shape says it has.
     pub fn elements(&self) -> Result<usize, TensorFault> {
-        let sizes = self.dims.iter().map(|size| usize::try_from(*size).ok());
-        let product = sizes.fold(Some(1usize), |product, size| product?.checked_mul(size?));
+        let mut sizes = self.dims.iter().map(|size| usize::try_from(*size).ok());
+        let product = sizes.try_fold(1usize, |product, size| product.checked_mul(size?));
         product
             .filter(|count| *count <= isize::MAX as usize / 16)
             .ok_or_else(|| TensorFault::Shape(self.label().to_owned()))

@@ -25,6 +25,9 @@ pub enum Error {
         /// Its element type.
         element: &'static str,
     },
+    /// Signed activations with unsigned weights.
+    #[error("the runtime has no operators of S8 activations and U8 weights; ask for S8 weights, or U8 activations")]
+    Types,
     /// Nothing in it can run on 8-bit numbers.
     #[error("the model has no node that can be quantised: {why}")]
     NothingToQuantize {

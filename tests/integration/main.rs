@@ -32,6 +32,7 @@ mod protocol_requests;
 mod qualifying;
 mod quantized_files;
 mod quantizing;
+mod quantizing_nets;
 mod reloading;
 mod rooms;
 mod runtime_library;

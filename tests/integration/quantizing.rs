@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use edge_service::core::tensor::{DataType, Tensor, TensorData};
 use edge_service::engine::cancel::Cancel;
@@ -38,8 +38,11 @@ pub fn answers(model: &ModelProto, inputs: &[Tensor]) -> Vec<Vec<f64>> {
     inputs.iter().map(run).collect()
 }
 
-/// The runtime's sessions are made one at a time: each takes memory.
-static ONE: Mutex<()> = Mutex::new(());
+/// The runtime's sessions are made by one test at a time: each takes memory.
+pub fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
@@ -118,7 +121,7 @@ fn difference(left: &[Vec<f64>], right: &[Vec<f64>]) -> (f64, f64) {
 
 #[test]
 fn weights_scales_and_answers_are_those_of_onnxruntimes_own_tool() {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = one_at_a_time();
     let mut compared = 0;
     for name in ["mlp", "conv", "encoder"] {
         let net = net(name);
@@ -143,7 +146,7 @@ fn weights_scales_and_answers_are_those_of_onnxruntimes_own_tool() {
 
 #[test]
 fn the_refined_layout_is_no_worse_than_the_plain_one() {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = one_at_a_time();
     for name in ["mlp", "conv"] {
         let net = net(name);
         let float = answers(&net.float, &net.inputs);
@@ -164,7 +167,7 @@ fn the_refined_layout_is_no_worse_than_the_plain_one() {
 
 #[test]
 fn the_shipped_model_is_quantised_and_answers_alike() {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = one_at_a_time();
     let float = prepare(file::read(Path::new(&repository("models/digits/model.onnx"))).unwrap()).unwrap();
     let settings = Settings { method: Method::Dynamic, ..Settings::default() };
     let made = rewrite(&float, &Ranges::new(), &settings).unwrap();

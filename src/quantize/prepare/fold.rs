@@ -49,7 +49,7 @@ fn gemm(node: &NodeProto, index: &Index, names: &mut Names, made: &mut Vec<Tenso
         Some((tensor.label(), tensor.shape().ok()?, tensor.floats().ok()?))
     };
     let (alpha, beta) = (node.float("alpha").unwrap_or(1.0), node.float("beta").unwrap_or(1.0));
-    let (weight, shape, weights) = floats(1)?;
+    let (weight, shape, weights) = floats(1).filter(|(_, _, values)| !values.is_empty())?;
     let columns = *shape.get(if node.int("transB").unwrap_or(0) != 0 { 0 } else { 1 })?;
     let mut changed = node.clone();
     if alpha != 1.0 {

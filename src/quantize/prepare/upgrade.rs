@@ -66,7 +66,7 @@ impl Upgrade<'_> {
     }
 
     /// Makes an input of an attribute of integers.
-    fn to_input(&mut self, node: &mut NodeProto, attribute: &str, place: usize) {
+    fn move_ints(&mut self, node: &mut NodeProto, attribute: &str, place: usize) {
         if let Some(values) = node.take(attribute).map(|attribute| attribute.ints) {
             let name = self.constant(node, attribute, TensorProto::of_integers("", &values));
             set_input(node, place, name);
@@ -74,7 +74,7 @@ impl Upgrade<'_> {
     }
 
     /// Makes an input of a float attribute.
-    fn float_to_input(&mut self, node: &mut NodeProto, attribute: &str, place: usize) {
+    fn move_float(&mut self, node: &mut NodeProto, attribute: &str, place: usize) {
         if let Some(value) = node.take(attribute).and_then(|attribute| attribute.f) {
             let name = self.constant(node, attribute, TensorProto::of_floats("", &[], &[value]));
             set_input(node, place, name);
@@ -88,11 +88,10 @@ impl Upgrade<'_> {
             element.is_some_and(|element| element != ElementType::Float as i32 && element != 0)
         };
         match node.operator() {
-            "BatchNormalization" if from < 9 => {
-                if node.take("spatial").and_then(|attribute| attribute.i) == Some(0) {
-                    return Err("BatchNormalization with spatial = 0".to_owned());
-                }
+            "BatchNormalization" if from < 9 && node.int("spatial") == Some(0) => {
+                return Err("BatchNormalization with spatial = 0".to_owned());
             }
+            "BatchNormalization" if from < 9 => drop(node.take("spatial")),
             "Scan" if from < 9 => return Err("Scan of opset 8".to_owned()),
             "Upsample" if from < 10 => {
                 if let Some(scales) = node.take("scales").map(|attribute| attribute.floats) {
@@ -104,7 +103,7 @@ impl Upgrade<'_> {
             "Resize" if from < 11 => as_resize(&mut node),
             "Slice" if from < 10 => {
                 for (place, attribute) in [(1, "starts"), (2, "ends"), (3, "axes")] {
-                    self.to_input(&mut node, attribute, place);
+                    self.move_ints(&mut node, attribute, place);
                 }
             }
             "TopK" if from < 10 => {
@@ -119,15 +118,15 @@ impl Upgrade<'_> {
                 return Err(format!("{} of other than FP32", node.operator()));
             }
             "Clip" if from < 11 => {
-                self.float_to_input(&mut node, "min", 1);
-                self.float_to_input(&mut node, "max", 2);
+                self.move_float(&mut node, "min", 1);
+                self.move_float(&mut node, "max", 2);
             }
             "Pad" if from < 11 => {
-                self.to_input(&mut node, "pads", 1);
-                self.float_to_input(&mut node, "value", 2);
+                self.move_ints(&mut node, "pads", 1);
+                self.move_float(&mut node, "value", 2);
             }
-            "Squeeze" | "Unsqueeze" | "ReduceSum" => self.to_input(&mut node, "axes", 1),
-            "Split" => self.to_input(&mut node, "split", 1),
+            "Squeeze" | "Unsqueeze" | "ReduceSum" => self.move_ints(&mut node, "axes", 1),
+            "Split" => self.move_ints(&mut node, "split", 1),
             "Softmax" | "LogSoftmax" | "Hardmax" => return self.softmax(node),
             _ => {}
         }
@@ -172,7 +171,7 @@ fn set_input(node: &mut NodeProto, place: usize, name: String) {
 /// The resizing of opsets 7 to 10, in the words of 11.
 fn as_resize(node: &mut NodeProto) {
     node.op_type = Some("Resize".to_owned());
-    node.input.insert(1, String::new());
+    node.input.insert(node.input.len().min(1), String::new());
     node.set_text("coordinate_transformation_mode", "asymmetric");
     node.set_text("nearest_mode", "floor");
     if node.text("mode") == Some("bilinear") {

@@ -1,7 +1,7 @@
 //! The passes that make an INT8 model.
 
 use super::prepare::WORK;
-use super::{Error, Left, Method, Ranges, Rewritten, Settings};
+use super::{Error, Integer, Left, Method, Ranges, Rewritten, Settings};
 use crate::onnx::check::{Fault, check};
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
 
@@ -27,6 +27,9 @@ pub fn observed(model: &ModelProto, settings: &Settings) -> Vec<String> {
 /// there is none stay in float.
 pub fn rewrite(model: &ModelProto, ranges: &Ranges, settings: &Settings) -> Result<Rewritten, Error> {
     let graph = model.graph.as_ref().ok_or(Fault::NoGraph)?;
+    if settings.activations == Integer::S8 && settings.weights == Integer::U8 {
+        return Err(Error::Types);
+    }
     let mut rewritten = match settings.method {
         Method::Static => {
             let plan = Plan::new(graph, model.opset(), settings, Some(ranges));

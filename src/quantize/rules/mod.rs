@@ -51,6 +51,7 @@ impl View<'_> {
         }
         let tensor = self.index.constant(name).ok_or("its weights are computed at run time")?;
         match tensor.element() {
+            Some(ElementType::Float) if tensor.elements() == Ok(0) => Err("its weights are empty".into()),
             Some(ElementType::Float) => Ok(tensor),
             _ => Err("its weights are not 32-bit floats".into()),
         }
@@ -97,7 +98,6 @@ impl View<'_> {
 
 fn finite(tensor: &TensorProto) -> Result<(), Cow<'static, str>> {
     match tensor.floats() {
-        Ok(values) if values.is_empty() => Err("its weights are empty".into()),
         Ok(values) if values.iter().all(|value| value.is_finite()) => Ok(()),
         Ok(_) => Err("its weights are not all finite".into()),
         Err(error) => Err(error.to_string().into()),
