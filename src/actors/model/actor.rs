@@ -131,16 +131,18 @@ impl Model {
         }
     }
 
-    pub(super) fn load(&mut self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &mut Context<Self>) {
+    /// Puts a load on the engine's queue; whether the queue took it.
+    pub(super) fn load(&mut self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &mut Context<Self>) -> bool {
         if self.stopping {
-            return;
+            return false;
         }
         self.shelf.set_unwanted(false);
         if self.shelf.served().is_none() {
             self.events.do_send(ModelChanged::Loading);
         }
         // The waiter of a load that is sent back sees its reply dropped.
-        if self.threads.send(self.load_work(Purpose::Replace, chosen, reply)).is_err() {
+        let is_sent = self.threads.send(self.load_work(Purpose::Replace, chosen, reply)).is_ok();
+        if !is_sent {
             tracing::warn!(
                 event = "load_put_off",
                 "the engine takes no load now: tried again in {} s, where no model is loaded",
@@ -148,6 +150,7 @@ impl Model {
             );
             self.retry(context);
         }
+        is_sent
     }
 
     /// Begins the first load that waits. While a model serves, the file is looked at and tried beside the engine, so
@@ -209,7 +212,9 @@ impl Actor for Model {
             }
             Found::Unwanted => self.events.do_send(ModelChanged::Unloaded),
             Found::Loading => self.events.do_send(ModelChanged::Loading),
-            Found::Nothing => self.load(None, None, context),
+            Found::Nothing => {
+                self.load(None, None, context);
+            }
         }
         self.start_canary(context);
     }
@@ -249,7 +254,9 @@ impl Handler<Chose> for Model {
         }
         let reply = self.loads.pop_front().flatten();
         match chose.result {
-            Ok(chosen) => self.load(Some(chosen), reply, context),
+            Ok(chosen) => {
+                self.load(Some(chosen), reply, context);
+            }
             Err(error) => self.finished(LoadFinished { result: Err(error), reply }, context),
         }
         self.next_load(context);

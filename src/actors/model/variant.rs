@@ -69,8 +69,8 @@ impl Model {
         }
         let is_measuring = standing == Standing::Measuring;
         self.set_standing(standing);
-        if is_measuring {
-            self.begin_measuring(false, context);
+        if is_measuring && !self.begin_measuring(false, context) {
+            self.set_standing(Standing::Unmeasured { reason: "the system gives no thread for it".to_owned() });
         }
     }
 
@@ -233,7 +233,10 @@ impl Handler<Qualified> for Model {
         match (standing.receipt(), standing.is_accepted()) {
             (Some(receipt), true) if !served.quantized => {
                 let sha256 = receipt.key.candidate.clone();
-                self.load(Some(Chosen { path: candidate, sha256, quantized: true, standing }), None, context);
+                let chosen = Chosen { path: candidate, sha256, quantized: true, standing };
+                if !self.load(Some(chosen), None, context) {
+                    context.run_later(RETRY, Self::reconsider);
+                }
             }
             // Measured anew, and not good any more.
             (_, false) if served.quantized => self.load_again(context),
