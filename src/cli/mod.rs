@@ -39,7 +39,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Run pictures or .npy files through the model, here and now
     Infer(infer::InferArgs),
-    /// Make an INT8 form of the model, compare it with the original, and report
+    /// Make an INT8 file of the model: right first, then fast
     Quantize(Box<quantize::QuantizeArgs>),
     /// Hold a quantised form of the model against the original on this box: exit code 0 where it is right and faster, else 1
     Qualify(qualify::QualifyArgs),

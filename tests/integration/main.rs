@@ -30,6 +30,7 @@ mod protocol_paths;
 mod protocol_repository;
 mod protocol_requests;
 mod qualifying;
+mod quantize_command;
 mod quantized_files;
 mod quantizing;
 mod quantizing_nets;
