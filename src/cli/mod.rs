@@ -43,8 +43,6 @@ enum Command {
     Quantize(Box<quantize::QuantizeArgs>),
     /// Hold a quantised form of the model against the original on this box: exit code 0 where it is right and faster, else 1
     Qualify(qualify::QualifyArgs),
-    /// Make an INT8 file of a float model: calibrate it, check it against the model, and write it whole or not at all
-    Quantize(Box<quantize::QuantizeArgs>),
     /// Load a model where its crash does no harm: a child of the daemon
     #[command(hide = true, name = crate::trial::COMMAND)]
     TryModel,
