@@ -82,7 +82,7 @@ pub struct Samples {
 }
 
 enum Source {
-    Folder(folder::Folder),
+    Folder(Box<folder::Folder>),
     Arrays(npz::Arrays),
 }
 
@@ -101,7 +101,7 @@ pub fn open(
     let metadata = std::fs::metadata(path)
         .map_err(|error| SamplesError::Missing { path: shown.clone(), reason: error.to_string() })?;
     let source = if metadata.is_dir() {
-        Source::Folder(folder::Folder::open(path, spec, image, limits).map_err(unusable)?)
+        Source::Folder(Box::new(folder::Folder::open(path, spec, image, limits).map_err(unusable)?))
     } else if metadata.is_file() {
         Source::Arrays(npz::Arrays::open(path, spec, limits).map_err(unusable)?)
     } else {

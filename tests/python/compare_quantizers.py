@@ -16,7 +16,9 @@ import sys
 import tempfile
 
 import numpy as np
+import onnx
 import onnxruntime
+from onnx import version_converter
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -53,7 +55,7 @@ def split(folder, random):
     calibrating = list(found)
     while len(calibrating) < SAMPLES:
         calibrating.append(noisy(found[len(calibrating) % len(found)], random))
-    return calibrating[:SAMPLES], [noisy(found[i % len(found)], random) for i in range(16)]
+    return calibrating[:SAMPLES], [noisy(found[i % len(found)], random) for i in range(48)]
 
 
 class Reader(CalibrationDataReader):
@@ -68,22 +70,31 @@ class Reader(CalibrationDataReader):
 
 
 def python_tool(model, output, method, samples, folder):
-    """Quantise with onnxruntime.quantization; return why it could not, or None."""
-    try:
-        clean = folder / "clean.onnx"
+    """Quantise with onnxruntime.quantization, as it is, or brought to opset 13 first, or with one scale a weight.
+
+    Return why none of it could be had, or None.
+    """
+    said = None
+    for convert, per_channel in ((False, True), (True, True), (False, False)):
         try:
-            quant_pre_process(str(model), str(clean), skip_symbolic_shape=True)
-        except Exception:  # noqa: BLE001 - its own inference refuses some models that the runtime runs
-            clean = model
-        if method == "dynamic":
-            quantize_dynamic(clean, output, per_channel=True, weight_type=QuantType.QInt8)
-        else:
-            quantize_static(clean, output, Reader(samples), quant_format=QuantFormat.QDQ, per_channel=True,
-                            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
-        onnxruntime.InferenceSession(output)
-    except Exception as error:  # noqa: BLE001 - whatever it says is the answer
-        return " ".join(str(error).split())[:80] or type(error).__name__
-    return None
+            source = folder / "source.onnx"
+            loaded = onnx.load(model)
+            onnx.save(version_converter.convert_version(loaded, 13) if convert else loaded, source)
+            clean = folder / "clean.onnx"
+            try:
+                quant_pre_process(str(source), str(clean), skip_symbolic_shape=True)
+            except Exception:  # noqa: BLE001 - its own inference refuses some models that the runtime runs
+                clean = source
+            if method == "dynamic":
+                quantize_dynamic(clean, output, per_channel=per_channel, weight_type=QuantType.QInt8)
+            else:
+                quantize_static(clean, output, Reader(samples), quant_format=QuantFormat.QDQ, per_channel=per_channel,
+                                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+            answers(output, samples[:1])
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever it says is the answer
+            said = said or " ".join(str(error).split())[:80] or type(error).__name__
+    return said
 
 
 def answers(model, samples):

@@ -74,12 +74,12 @@ fn child(running: &Mutex<Option<Child>>) -> Result<(), String> {
     };
     let status = child.wait().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&text);
-    let lines = text.lines().map(|line| line.strip_prefix("edge-service: ").unwrap_or(line));
+    let mut lines = text.lines().map(|line| line.strip_prefix("edge-service: ").unwrap_or(line));
     if status.success() {
         lines.for_each(|line| complain(&line));
         return Ok(());
     }
-    let last = lines.filter(|line| !line.trim().is_empty()).next_back().unwrap_or("it said nothing");
+    let last = lines.rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
     match status.code() {
         Some(_) => Err(last.to_owned()),
         None => Err(format!("the process that did it died ({status}); its last words: {last}")),

@@ -27,7 +27,7 @@ use crate::image::ImageModel;
 use crate::onnx::file;
 use crate::onnx::proto::ModelProto;
 use crate::qualify::race::race;
-use crate::quantize::{Choice, Integer, Method, Rewritten, Settings, choose};
+use crate::quantize::{Choice, Integer, Method, Range, Rewritten, Settings, choose};
 use crate::samples::{self, SampleLimits, Samples};
 
 /// The folder of samples that is used where none is named.
@@ -44,6 +44,9 @@ struct Form {
     comparison: Comparison,
     search: Option<SearchReport>,
     bias_corrected: bool,
+    /// The float model that it was made of, and the nodes that the search left in float.
+    float: ModelProto,
+    keep: BTreeSet<String>,
     /// Every node in 8 bits, where the search left some in float.
     without_search: Option<ModelProto>,
 }
@@ -79,7 +82,11 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     let form = best_form(order, &bench, model, &means, &split.report, watch)?;
     let search = searched_at.elapsed().as_secs_f64();
 
-    let Form { mut rewritten, comparison, search: found, bias_corrected, without_search } = form;
+    let Form { mut rewritten, comparison, search: found, bias_corrected, without_search, .. } = match order.calibrator {
+        Calibrator::Minmax => widened(form, &bench, watch),
+        // Other ranges are cut out of all samples together, and cannot be joined.
+        _ => form,
+    };
     let method = match settings.method {
         Method::Static => "static",
         Method::Dynamic => "dynamic",
@@ -212,7 +219,16 @@ fn best_form(
     let mut comparison = bench.compare(&rewritten.model, usize::MAX).map_err(made)?;
     let mut bias_corrected = false;
     let Some(limit) = order.search else {
-        return Ok(Form { rewritten, comparison, search: None, bias_corrected, without_search: None });
+        let keep = BTreeSet::new();
+        return Ok(Form {
+            rewritten,
+            comparison,
+            search: None,
+            bias_corrected,
+            float: model,
+            keep,
+            without_search: None,
+        });
     };
 
     let begun = Instant::now();
@@ -227,7 +243,16 @@ fn best_form(
     let target = order.target.unwrap_or(comparison.default_target());
     let base = Measured { agreement: comparison.value(), distance: comparison.distance() };
     if base.agreement >= target || samples.path.is_none() {
-        return Ok(Form { rewritten, comparison, search: None, bias_corrected, without_search: None });
+        let keep = BTreeSet::new();
+        return Ok(Form {
+            rewritten,
+            comparison,
+            search: None,
+            bias_corrected,
+            float: model,
+            keep,
+            without_search: None,
+        });
     }
     watch.tell(&format!(
         "the agreement is {:.4} with every node in 8 bits ({}): looking for the nodes that spoil it, for at most {} s",
@@ -248,13 +273,49 @@ fn best_form(
     });
     let report =
         SearchReport { agreement_before: base.agreement, kept: kept.collect(), trials: found.trials, cost: None };
-    if found.keep.is_empty() {
-        return Ok(Form { rewritten, comparison, search: Some(report), bias_corrected, without_search: None });
+    let (keep, search) = (found.keep, Some(report));
+    if keep.is_empty() {
+        return Ok(Form { rewritten, comparison, search, bias_corrected, float: model, keep, without_search: None });
     }
-    let form = bench.form(&model, found.keep).map_err(made)?;
+    let form = bench.form(&model, keep.clone()).map_err(made)?;
     let comparison = bench.compare(&form.model, usize::MAX).map_err(made)?;
     let without_search = Some(rewritten.model);
-    Ok(Form { rewritten: form, comparison, search: Some(report), bias_corrected, without_search })
+    Ok(Form { rewritten: form, comparison, search, bias_corrected, float: model, keep, without_search })
+}
+
+/// The same form with ranges that hold the samples held out too: what was decided without them is not decided again, and
+/// what was measured without them stays what is reported. Left as it was where it would agree less.
+fn widened(form: Form, bench: &Bench<'_>, watch: &dyn Watch) -> Form {
+    if bench.ranges.is_empty() || form.float.graph.is_none() {
+        return form;
+    }
+    let wider = || -> Result<Rewritten, String> {
+        let tensors: Vec<String> = bench.ranges.keys().cloned().collect();
+        let mut reader = |each: &mut dyn FnMut(&[Tensor]) -> Result<(), String>| {
+            bench.held.pairs.iter().try_for_each(|(inputs, _)| each(inputs))
+        };
+        let count = bench.held.pairs.len();
+        let found = calibrate(bench.lab, &form.float, &tensors, &[], Calibrator::Minmax, (&mut reader, count), watch)?;
+        let mut ranges = bench.ranges.clone();
+        for (name, range) in found.ranges {
+            if let Some(known) = ranges.get_mut(&name) {
+                *known = Range { low: known.low.min(range.low), high: known.high.max(range.high) };
+            }
+        }
+        if ranges == *bench.ranges {
+            return Err("nothing is wider".to_owned());
+        }
+        let wide = Bench { lab: bench.lab, ranges: &ranges, settings: bench.settings, held: bench.held };
+        let made = wide.form(&form.float, form.keep.clone())?;
+        match wide.compare(&made.model, usize::MAX)? {
+            comparison if comparison.value() >= form.comparison.value() => Ok(made),
+            _ => Err("it agrees less".to_owned()),
+        }
+    };
+    match wider() {
+        Ok(rewritten) => Form { rewritten, ..form },
+        Err(_) => form,
+    }
 }
 
 /// Loads and runs the very bytes that are to be written, and measures: the race against the original with one thread, and

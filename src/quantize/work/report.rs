@@ -167,6 +167,8 @@ pub struct Seconds {
     pub search: f64,
 }
 
+/// The table shows so many of a list.
+const LONGEST_LIST: usize = 12;
 /// A file that is less than so many times smaller is hardly smaller.
 const HARDLY_SMALLER: f64 = 1.5;
 
@@ -240,9 +242,13 @@ impl Report {
                 search.cost.map_or(String::new(), |cost| format!(", a run takes {cost:.2} times as long for it"));
             let before = search.agreement_before;
             row("search", format!("{before:.4} before; {} nodes left in float{cost}", search.kept.len()));
-            for kept in &search.kept {
+            for kept in search.kept.iter().take(LONGEST_LIST) {
                 row("", format!("{} {}: harm {:.4} in 8 bits", kept.operator, kept.node, kept.harm));
             }
+        }
+        let more = self.search.as_ref().map_or(0, |search| search.kept.len().saturating_sub(LONGEST_LIST));
+        if more > 0 {
+            row("", format!("and {more} more, which the JSON report lists"));
         }
         if self.bias_corrected {
             row("biases", "corrected, which brought the outputs nearer".to_owned());
@@ -268,7 +274,7 @@ impl Report {
         }
         let mut counts: Vec<(String, usize)> = counts.into_iter().collect();
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        counts.truncate(12);
+        counts.truncate(LONGEST_LIST);
         counts
     }
 }

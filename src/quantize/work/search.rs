@@ -76,7 +76,7 @@ pub fn search(nodes: &[String], target: f64, base: Measured, trial: &mut dyn Tri
 
     // The fewest of the ranking that reach the target: doubling, then halving the gap.
     let mut best = (BTreeSet::new(), base);
-    let (mut fails, mut reaches, mut count) = (0, None, 1);
+    let (mut fails, mut reaches, mut count) = (0usize, None, 1);
     while reaches.is_none() && count < nodes.len() && trial.spent() < FOR_REACHING {
         let keep = first(count);
         // A form that cannot be made, with hardly a node left in 8 bits, ends the way up.
@@ -92,16 +92,26 @@ pub fn search(nodes: &[String], target: f64, base: Measured, trial: &mut dyn Tri
             best = (keep, measured);
         }
     }
-    while let Some(high) = reaches.filter(|high| high - fails > 1 && trial.spent() < FOR_REACHING) {
+    // With every node in float it would be the float model, which reaches any target.
+    let mut high = reaches.unwrap_or(nodes.len());
+    while high - fails > 1 && trial.spent() < FOR_REACHING {
         let middle = fails + (high - fails) / 2;
         let keep = first(middle);
-        let measured = trial.with_float(&keep)?;
         trials += 1;
-        if measured.agreement >= target {
-            reaches = Some(middle);
-            best = (keep, measured);
-        } else {
-            fails = middle;
+        match trial.with_float(&keep) {
+            Ok(measured) if measured.agreement >= target => {
+                high = middle;
+                reaches = Some(middle);
+                best = (keep, measured);
+            }
+            Ok(measured) => {
+                fails = middle;
+                if reaches.is_none() && measured.agreement > best.1.agreement {
+                    best = (keep, measured);
+                }
+            }
+            // Hardly a node would be left in 8 bits.
+            Err(_) => high = middle,
         }
     }
     if reaches.is_some() {
@@ -241,6 +251,15 @@ mod tests {
         let (found, _) = found(Pretend::new(&[], &["n37", "n38", "n39"]), 0.98);
         assert_eq!(found.keep.iter().collect::<Vec<_>>(), ["n37", "n38", "n39"]);
         assert!(found.measured.agreement >= 0.98);
+    }
+
+    #[test]
+    fn a_harm_that_is_spread_over_most_nodes_is_searched_beyond_the_last_doubling() {
+        let spread: Vec<(&'static str, f64)> = (0..38).map(|node| (&*format!("n{node}").leak(), 0.005)).collect();
+        let mut pretend = Pretend::new(&spread, &[]);
+        pretend.limit = 2000;
+        let (found, _) = found(pretend, 0.98);
+        assert!(found.measured.agreement >= 0.98 && found.keep.len() == 34, "{}", found.keep.len());
     }
 
     #[test]
