@@ -33,6 +33,7 @@ mod qualifying;
 mod quantize_command;
 mod quantized_files;
 mod quantizing;
+mod quantizing_bad_input;
 mod quantizing_nets;
 mod reloading;
 mod rooms;

@@ -120,7 +120,8 @@ fn the_digits_model_becomes_three_times_smaller_and_reads_on() {
         count += 1;
     }
     let output = command.output().unwrap();
-    let right = text(&output.stdout).lines().filter(|line| {
+    let said = text(&output.stdout);
+    let right = said.lines().filter(|line| {
         let answer: Value = serde_json::from_str(line).unwrap();
         let name = answer["file"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
         answer["predictions"][0]["label"].as_str().unwrap() == &name[..1]
@@ -284,14 +285,15 @@ fn an_interrupt_in_the_middle_leaves_nothing_and_exits_with_130() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         if or_original {
             // The child's lines come when it is done: its search goes on for long.
             std::thread::sleep(std::time::Duration::from_millis(500));
         } else {
-            let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-            assert!(lines.into_iter().any(|line| line.contains("looking for the nodes")));
+            assert!(lines.any(|line| line.contains("looking for the nodes")));
         }
         assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        assert!(lines.any(|line| line.contains("interrupted by signal 2")));
         assert_eq!(child.wait().unwrap().code(), Some(130));
         assert_eq!(bench.names(), [] as [&str; 0]);
     }

@@ -26,7 +26,7 @@ pub fn answers(model: &ModelProto, inputs: &[Tensor]) -> Vec<Vec<f64>> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     file::write(&path, model).unwrap();
-    let options = LoadOptions { threads: 1, spinning: false, memory_arena: true };
+    let options = LoadOptions { threads: 1, spinning: false, memory_arena: true, keep_zipmap: false };
     let mut session = load(runtime(), &path, &options, &Cancel::default()).unwrap();
     let outputs: Vec<String> = session.spec().outputs.iter().map(|output| output.name.clone()).collect();
     let run = |input: &Tensor| {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -56,13 +57,12 @@ impl Stage {
         }
         let digits = self.folder.path().join("digits");
         let path = self.folder.path().join("report.json");
-        let words = ["--model", "model.onnx", "--output", "model_int8.onnx", "--calibration", "frames"];
-        let setup = words.iter().fold(Setup::default(), |setup, word| {
-            if word.starts_with("--") { setup.arg(word) } else { setup.arg(digits.join(word).to_str().unwrap()) }
-        });
-        let setup = setup.arg("--limit").arg("64").arg("--report").arg(path.to_str().unwrap());
-        let (code, said, complaints) = setup.run("quantize");
-        assert_eq!(code, 0, "{said}{complaints}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-service"));
+        command.arg("quantize").arg("--model").arg(self.original()).arg("--output").arg(self.quantized());
+        command.arg("--calibration").arg(digits.join("frames")).args(["--limit", "64", "--report"]).arg(&path);
+        let output = command.current_dir(repository("")).stdin(Stdio::null()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
         let report: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         self.report = Some(report.clone());
         report

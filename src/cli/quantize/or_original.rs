@@ -32,6 +32,7 @@ pub(super) fn run(settings: Settings, output: &Path) -> ExitCode {
             }
             let _ = child.wait();
         }
+        complain(&format!("interrupted by signal {signal}"));
         // SAFETY: it ends the process, without running anything of it.
         unsafe { libc::_exit(128 + signal) }
     });

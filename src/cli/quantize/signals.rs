@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::super::complain;
+
 /// What a shell adds to the number of the signal that ended a command.
 const BY_SIGNAL: i32 = 128;
 
@@ -14,6 +16,7 @@ pub(super) fn leave_at_once(placing: Arc<Mutex<()>>) -> std::io::Result<()> {
     wait(move |signal| {
         // Held until the process is gone: what is being written is whole by now, and nothing else begins.
         let _whole = placing.lock().unwrap_or_else(PoisonError::into_inner);
+        complain(&format!("interrupted by signal {signal}"));
         // SAFETY: it ends the process, without running anything of it: the runtime may be in the middle of a run.
         unsafe { libc::_exit(BY_SIGNAL + signal) }
     })
