@@ -7,9 +7,8 @@ memory of both; the speed-up over FP32 of our file and of the Python tool's file
 as medians of the ratios of alternated runs with one thread; and sizes. FOLDER may hold NAME.onnx and NAME.npz of other models.
 """
 
-import os
+import json
 import pathlib
-import resource
 import subprocess
 import sys
 import time
@@ -136,15 +135,14 @@ def encoder():
     return net.model([1, places, width], x, [1, places, width])
 
 
-def measured(command):
-    """Run a command; return seconds and its peak memory in MB."""
+def measured(command, peak):
+    """Run a command; return seconds, and its peak memory in MB, which `peak` finds in what it printed."""
     begun = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"bench: {command[:3]} failed: {errors.decode()[-500:]}")
-    return time.perf_counter() - begun, usage.ru_maxrss / 1000
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - begun
+    if done.returncode:
+        sys.exit(f"bench: {command[:3]} failed: {done.stderr[-500:]}")
+    return seconds, peak(done.stdout)
 
 
 PYTHON_TOOL = """
@@ -159,7 +157,7 @@ class Reader(CalibrationDataReader):
         self.i += 1
         return {"input": self.x[self.i - 1]} if self.i <= len(self.x) else None
 clean = output + ".clean"
-quant_pre_process(model, clean)
+quant_pre_process(model, clean, skip_symbolic_shape=True)
 best = dict(per_channel=True, weight_type=QuantType.QInt8)
 if method == "dynamic":
     quantize_dynamic(clean, output, **(dict(best, op_types_to_quantize=["MatMul", "Gemm"]) if how == "best" else {}))
@@ -167,6 +165,7 @@ elif how == "best":
     quantize_static(clean, output, Reader(), activation_type=QuantType.QUInt8, **best)
 else:
     quantize_static(clean, output, Reader())
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
 """
 
 
@@ -197,11 +196,14 @@ def bench(binary, folder, name, method):
     """Quantise one model with both tools and race the files."""
     model, samples = folder / f"{name}.onnx", folder / f"{name}.npz"
     paths = {"fp32": model} | {form: folder / f"{name}.{form}.onnx" for form in FORMS[1:]}
-    costs = {"ours": measured([binary, "quantize", "--model", model, "--output", paths["ours"], "--calibration", samples,
-                               "--method", method, "--no-search"])}
+    report = folder / f"{name}.json"
+    command = [binary, "quantize", "--model", model, "--output", paths["ours"], "--calibration", samples, "--no-search"]
+    costs = {"ours": measured([*command, "--method", method, "--report", report],
+                              lambda _: json.loads(report.read_text())["peak_memory_bytes"] / 1e6)}
     for how in ("default", "best"):
         form = f"python_{how}"
-        costs[form] = measured([sys.executable, "-c", PYTHON_TOOL, model, samples, paths[form], how, method])
+        command = [sys.executable, "-c", PYTHON_TOOL, model, samples, paths[form], how, method]
+        costs[form] = measured(command, lambda said: int(said.split()[-1]) / 1000)
     rows = race(paths, np.load(samples)["input"][0])
     base = model.stat().st_size
     print(f"{name} ({method}), {np.median([row['fp32'] for row in rows]):.2f} ms in FP32")
@@ -232,6 +234,5 @@ def main():
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     onnxruntime.set_default_logger_severity(3)
     main()
