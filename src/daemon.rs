@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use crate::actors::alert::Alerts;
+use crate::actors::alert::{Alerts, AlertsParts};
 use crate::actors::board::Board;
 use crate::actors::model::load::{Loader, SessionLoader};
 use crate::actors::model::measure::Bench;
@@ -285,11 +285,10 @@ fn build(
             Web::new(Arc::clone(board), Arc::clone(listener), Arc::new(http::server), Arc::clone(servers), obituary)
                 .start()
         }),
-        alert: Box::new(move |obituary, supervisor| {
+        alert: Box::new(move |obituary, supervisor, before| {
             let (config, metrics) = (alert_board.config(), Arc::clone(&alert_board.metrics));
-            let started = alert_board.started;
-            Alerts::new(config, metrics, started, supervisor.clone().recipient(), supervisor.recipient(), obituary)
-                .start()
+            let parts = AlertsParts { config, metrics, started: alert_board.started, before };
+            Alerts::new(parts, supervisor.clone().recipient(), supervisor.recipient(), obituary).start()
         }),
         // Probes block, so the room has a thread of its own.
         monitor: Box::new(move |obituary, supervisor| {

@@ -57,9 +57,13 @@ fn keep(set: impl Fn(EnvFilter) -> Result<(), String> + Send + Sync + 'static) {
     let _ = SET_FILTER.set(Box::new(set));
 }
 
-/// What libraries do between their warnings is their own business; an alert passes at every level.
+/// The target of alerts: they pass at every level, with their fields in both forms.
+pub const ALERT_TARGET: &str = "alert";
+
+/// What libraries do between their warnings is their own business, and what is no HTTP is its client's: a line for each
+/// would let anybody fill the disk. An alert passes at every level.
 fn filter(level: &str) -> Result<EnvFilter, String> {
-    let directives = format!("ort=warn,actix_server=warn,{level},alert=info");
+    let directives = format!("ort=warn,actix_server=warn,actix_http=off,{level},{ALERT_TARGET}=info");
     EnvFilter::try_new(&directives).map_err(|error| format!("log.level: {error}"))
 }
 
@@ -87,8 +91,8 @@ fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
     tracing::error!(event = "panic", place, thread = thread.name().unwrap_or("unnamed"), "panic: {message}");
 }
 
-/// A line for people: time, level, sentence. What programs want beside it is in the JSON form; of a warning or an error
-/// it is shown here too, for whoever has nothing but this line.
+/// A line for people: time, level, sentence. What programs want beside it is in the JSON form; of a warning, an error or
+/// an alert it is shown here too, for whoever has nothing but this line.
 struct Plain;
 
 impl<S, N> FormatEvent<S, N> for Plain
@@ -113,7 +117,8 @@ where
         } else {
             write!(writer, " {level:>5}")?;
         }
-        let mut line = Line { writer: &mut writer, with_fields: level <= Level::WARN, outcome: Ok(()) };
+        let with_fields = level <= Level::WARN || event.metadata().target() == ALERT_TARGET;
+        let mut line = Line { writer: &mut writer, with_fields, outcome: Ok(()) };
         event.record(&mut line);
         line.outcome?;
         writeln!(writer)
@@ -159,6 +164,16 @@ impl fmt::Write for OneLine<'_, '_> {
 }
 
 impl Visit for Line<'_, '_> {
+    /// A plain word stands as it is; whatever could be taken for something else is quoted.
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let plain = |c: char| c.is_alphanumeric() || "-_./:+%".contains(c);
+        if !value.is_empty() && value.chars().all(plain) {
+            self.add(field, format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.add(field, format_args!("{value:?}"));
     }
@@ -202,7 +217,21 @@ mod tests {
     #[test]
     fn what_is_not_comes_with_its_fields() {
         let line = logged(false, || tracing::warn!(event = "refused", held_back = 3, reason = "full", "refused"));
-        assert!(line.ends_with("  WARN refused held_back=3 reason=\"full\"\n"), "{line:?}");
+        assert!(line.ends_with("  WARN refused held_back=3 reason=full\n"), "{line:?}");
+    }
+
+    #[test]
+    fn an_alert_comes_with_its_fields_at_every_level() {
+        let line = logged(false, || {
+            tracing::info!(target: ALERT_TARGET, event = "alert", alert = "memory", instance = "", value = 61.5, "is well again");
+        });
+        assert!(line.ends_with("  INFO is well again alert=memory instance=\"\" value=61.5\n"), "{line:?}");
+    }
+
+    #[test]
+    fn a_word_with_anything_odd_in_it_is_quoted() {
+        let line = logged(false, || tracing::warn!(mount = "/media/a b", host = "box-1", evil = "x\n=y", "look"));
+        assert!(line.ends_with("  WARN look mount=\"/media/a b\" host=box-1 evil=\"x\\n=y\"\n"), "{line:?}");
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub struct Board {
     pub queue: Arc<Gate>,
     /// Bytes of request bodies.
     pub body_memory: Arc<Gate>,
+    /// Bytes of pictures that are being decoded.
+    pub image_memory: Arc<Gate>,
     /// Where the daemon listens.
     pub address: SocketAddr,
     /// The name that the model is served under.
@@ -117,6 +119,7 @@ impl Board {
             shedding: ArcSwapOption::empty(),
             queue: Gate::new(config.model.queue_limit),
             body_memory: Gate::new(config.server.max_body_memory_bytes),
+            image_memory: Gate::new(config.server.max_image_memory_bytes),
             refusals: Repeated {
                 throttle: Mutex::default(),
                 period: Duration::from_secs_f64(config.log.repeat_seconds),
@@ -140,6 +143,7 @@ impl Board {
     pub fn set_config(&self, config: Arc<Config>) {
         self.queue.set_limit(config.model.queue_limit);
         self.body_memory.set_limit(config.server.max_body_memory_bytes);
+        self.image_memory.set_limit(config.server.max_image_memory_bytes);
         self.recorder().set_limit(config.recorder.entries);
         self.config.store(config);
     }

@@ -75,7 +75,7 @@ fn model(config: &Config, runtime: Option<Runtime>) -> Result<(), u8> {
         }
     };
     let list = |specs: &[TensorSpec]| {
-        let one = |spec: &TensorSpec| format!("{} {}{:?}", spec.name, spec.datatype, spec.shape);
+        let one = |spec: &TensorSpec| format!("{} {}{:?}", spec.name, spec.datatype, spec.told_shape());
         specs.iter().map(one).collect::<Vec<_>>().join(", ")
     };
     say(&format!("model: {name} from {}, SHA-256 {}", served.path.display(), served.sha256));

@@ -61,6 +61,7 @@ fn server(server: &ServerConfig, found: &mut Findings) {
     found.range("server.workers", server.workers, 1, 256);
     found.range("server.max_connections", server.max_connections, 1, 100_000);
     let body_fits = found.range("server.max_body_bytes", server.max_body_bytes as u64, 1024, 1 << 40);
+    found.range("server.max_image_memory_bytes", server.max_image_memory_bytes as u64, 1024, 1 << 40);
     let memory = server.max_body_memory_bytes as u64;
     let memory_fits = found.range("server.max_body_memory_bytes", memory, 1024, 1 << 40);
     if body_fits && memory_fits && server.max_body_bytes > server.max_body_memory_bytes {

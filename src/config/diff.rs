@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::types::Config;
 
 /// Keys, or sections, that take effect at once; all others need a restart.
-const AT_ONCE: [&str; 13] = [
+const AT_ONCE: [&str; 14] = [
     "monitor",
     "alerts",
     "recorder",
@@ -18,6 +18,7 @@ const AT_ONCE: [&str; 13] = [
     "server.admin_token_file",
     "server.max_body_bytes",
     "server.max_body_memory_bytes",
+    "server.max_image_memory_bytes",
     "server.shutdown_timeout_seconds",
 ];
 

@@ -43,6 +43,8 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// Bytes of request bodies held at once, over all requests that are being read, waiting or running.
     pub max_body_memory_bytes: usize,
+    /// Bytes that pictures may take together while they are decoded, at 12 a pixel; one alone may take more.
+    pub max_image_memory_bytes: usize,
     /// Seconds that a client may take for its request head, and between two pieces of its body.
     pub client_timeout_seconds: f64,
     /// Seconds that an idle connection is kept open.
@@ -72,6 +74,7 @@ impl Default for ServerConfig {
             max_connections: 1024,
             max_body_bytes: 64 << 20,
             max_body_memory_bytes: 512 << 20,
+            max_image_memory_bytes: 1 << 30,
             client_timeout_seconds: 10.0,
             keep_alive_seconds: 75.0,
             shutdown_timeout_seconds: 30.0,

@@ -62,6 +62,18 @@ pub fn values(sample: &Sample, service: &Service) -> Vec<(Key, Option<f64>)> {
     values
 }
 
+/// The rules whose instances are known only while this probe brings its figures.
+pub fn watched_through(probe: &str) -> &'static [RuleName] {
+    match probe {
+        "disk" | "disk_remote" => &[RuleName::Disk],
+        "gpu" => &[RuleName::GpuMemory, RuleName::GpuTemperature],
+        "temperature" => &[RuleName::Temperature],
+        "pressure" => &[RuleName::PressureCpu, RuleName::PressureMemory, RuleName::PressureIo],
+        "memory" => &[RuleName::Swap],
+        _ => &[],
+    }
+}
+
 /// Bytes or inodes in use, whichever is more, in percent.
 pub fn fullest(disk: &Disk) -> f64 {
     disk.used_percent.max(disk.used_inodes_percent.unwrap_or(0.0))

@@ -102,6 +102,9 @@ impl fmt::Display for DataType {
     }
 }
 
+/// Stands alone in the place of a shape that the model does not tell: it takes any.
+pub const ANY_RANK: i64 = -2;
+
 /// One input or output as the model declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
@@ -109,7 +112,8 @@ pub struct TensorSpec {
     pub name: String,
     /// The element type.
     pub datatype: DataType,
-    /// Dimensions, `-1` where the model leaves one open; empty for a scalar.
+    /// Dimensions, `-1` where the model leaves one open; empty for a scalar; [`ANY_RANK`] alone where it leaves even their
+    /// number open.
     pub shape: Vec<i64>,
     /// An input that has an initialiser: it may be left out of a request.
     pub optional: bool,
@@ -118,8 +122,14 @@ pub struct TensorSpec {
 impl TensorSpec {
     /// Whether a tensor of this shape fits: the same rank, and equal where the model fixes a dimension.
     pub fn accepts(&self, shape: &[usize]) -> bool {
-        self.shape.len() == shape.len()
-            && self.shape.iter().zip(shape).all(|(want, got)| *want < 0 || usize::try_from(*want) == Ok(*got))
+        self.shape == [ANY_RANK]
+            || self.shape.len() == shape.len()
+                && self.shape.iter().zip(shape).all(|(want, got)| *want < 0 || usize::try_from(*want) == Ok(*got))
+    }
+
+    /// The shape as the protocol can say it, which has no word for any number of dimensions: one that is open.
+    pub fn told_shape(&self) -> Vec<i64> {
+        self.shape.iter().map(|dim| (*dim).max(-1)).collect()
     }
 }
 
@@ -341,5 +351,8 @@ mod tests {
         assert!(spec.accepts(&[7, 3]));
         assert!(!spec.accepts(&[7, 4]));
         assert!(!spec.accepts(&[3]));
+        let any = TensorSpec { shape: vec![ANY_RANK], ..spec };
+        assert!(any.accepts(&[]) && any.accepts(&[0]) && any.accepts(&[2, 3, 4]));
+        assert_eq!(any.told_shape(), [-1]);
     }
 }

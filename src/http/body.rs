@@ -4,11 +4,13 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
+use super::connections::Connection;
 use super::error::ApiError;
 use super::protocol;
 use crate::actors::board::Board;
@@ -100,9 +102,10 @@ enum Coding {
 pub async fn read(
     board: &Board,
     pool: &Arc<Pool>,
-    headers: &HeaderMap,
+    request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<Body, ApiError> {
+    let headers = request.headers();
     if board.queue.is_full() {
         return Err(ApiError::refused(Refusal::QueueFull, "the queue is full (model.queue_limit)"));
     }
@@ -115,7 +118,7 @@ pub async fn read(
             Some(protocol::parse_header_length(value.to_str().unwrap_or_default(), known)?)
         }
     };
-    let bytes = contents(board, pool, headers, payload, limit, header_length.unwrap_or(0)).await?;
+    let bytes = contents(board, pool, request, payload, limit, header_length.unwrap_or(0)).await?;
     Ok(Body { bytes, header_length })
 }
 
@@ -126,11 +129,11 @@ pub async fn read(
 pub async fn read_small(
     board: &Board,
     pool: &Arc<Pool>,
-    headers: &HeaderMap,
+    request: &HttpRequest,
     payload: web::Payload,
     limit: usize,
 ) -> Result<Bytes, ApiError> {
-    contents(board, pool, headers, payload, Limit { bytes: limit, configured: false }, 0).await
+    contents(board, pool, request, payload, Limit { bytes: limit, configured: false }, 0).await
 }
 
 /// How long a body may be.
@@ -151,11 +154,12 @@ impl Limit {
 async fn contents(
     board: &Board,
     pool: &Arc<Pool>,
-    headers: &HeaderMap,
+    request: &HttpRequest,
     payload: web::Payload,
     limit: Limit,
     align: usize,
 ) -> Result<Bytes, ApiError> {
+    let headers = request.headers();
     let declared = declared_length(headers);
     if declared.is_some_and(|length| length > limit.bytes) {
         return Err(limit.passed());
@@ -163,7 +167,8 @@ async fn contents(
     let coding = coding(headers)?;
     let token = board.body_memory.take(declared.unwrap_or(0)).ok_or_else(no_memory)?;
     let patience = Duration::from_secs_f64(board.config().server.client_timeout_seconds);
-    let mut reader = Reader { limit, patience, pool, declared, token };
+    let connection = request.conn_data::<Arc<Connection>>();
+    let mut reader = Reader { limit, patience, pool, declared, token, connection };
     match coding {
         Coding::Identity => reader.plain(payload, align).await,
         packed => {
@@ -203,9 +208,15 @@ struct Reader<'a> {
     pool: &'a Arc<Pool>,
     declared: Option<usize>,
     token: Token,
+    connection: Option<&'a Arc<Connection>>,
 }
 
 impl Reader<'_> {
+    /// Whether the connection ended, or its sending half; yes, where nobody can tell.
+    fn has_left(&self) -> bool {
+        self.connection.is_none_or(|connection| connection.is_left())
+    }
+
     /// The body as it comes, its byte at `align` on a multiple of the alignment.
     async fn plain(&mut self, mut payload: web::Payload, align: usize) -> Result<Bytes, ApiError> {
         let room = self.declared.unwrap_or(0);
@@ -216,7 +227,11 @@ impl Reader<'_> {
         loop {
             let next = actix_rt::time::timeout(self.patience, payload.next()).await;
             let Some(piece) = next.map_err(|_| ApiError::SlowClient(self.patience.as_secs_f64()))? else { break };
-            let piece = piece.map_err(|error| ApiError::Invalid(format!("the body could not be read: {error}")))?;
+            let piece = piece.map_err(|error| match error {
+                PayloadError::Incomplete(_) | PayloadError::Io(_) if self.has_left() => ApiError::Gone,
+                PayloadError::Incomplete(_) => ApiError::Invalid("the body's chunks are malformed".to_owned()),
+                error => ApiError::Invalid(format!("the body could not be read: {error}")),
+            })?;
             pieces += 1;
             if self.declared.is_none() {
                 if pieces > MAX_PIECES && buffer.len() / FAIR_PIECE < pieces {

@@ -50,6 +50,9 @@ pub enum ApiError {
         /// Whether it is the configuration's.
         configured: bool,
     },
+    /// The client left before its body had come.
+    #[error("the client left before its whole body had come")]
+    Gone,
     /// A picture's declared size is over its limit.
     #[error("{0}")]
     TooManyPixels(String),
@@ -93,6 +96,7 @@ impl ApiError {
             ApiError::Refused { reason: Refusal::Shed, .. } => Outcome::Shed,
             ApiError::Refused { .. } => Outcome::Refused,
             ApiError::Expired(_) => Outcome::Expired,
+            ApiError::Gone => Outcome::Gone,
             ApiError::Lost(_) | ApiError::Graph(_) | ApiError::Internal => Outcome::Failed,
             _ => Outcome::Invalid,
         }
@@ -102,7 +106,7 @@ impl ApiError {
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
-            ApiError::Invalid(_) | ApiError::BadConfiguration(_) => StatusCode::BAD_REQUEST,
+            ApiError::Invalid(_) | ApiError::BadConfiguration(_) | ApiError::Gone => StatusCode::BAD_REQUEST,
             ApiError::Framework(status) => *status,
             ApiError::NoSuchPath | ApiError::UnknownModel(_) => StatusCode::NOT_FOUND,
             ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -163,6 +167,7 @@ impl From<ProtocolError> for ApiError {
 impl From<ImageError> for ApiError {
     fn from(error: ImageError) -> ApiError {
         match error {
+            ImageError::NoMemory => ApiError::refused(Refusal::ImageMemory, error.to_string()),
             ImageError::TooManyPixels { .. } => ApiError::TooManyPixels(error.to_string()),
             ImageError::Preprocess { .. } | ImageError::Scores { .. } => {
                 tracing::error!(event = "answer_failed", "a picture could not be served: {error}");

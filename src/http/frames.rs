@@ -13,8 +13,9 @@ use super::record::{Record, microseconds, milliseconds};
 use super::wrap::RequestId;
 use crate::actors::board::Board;
 use crate::actors::model::{ServedModel, deadline};
+use crate::core::admission::Gate;
 use crate::core::tensor::Tensor;
-use crate::image::{self, Limits, Prediction};
+use crate::image::{self, ImageError, Limits, Prediction};
 use crate::metrics::{Outcome, Stages, seconds};
 
 #[derive(Serialize)]
@@ -63,19 +64,20 @@ async fn answer(
     if model.image.is_none() {
         return Err(no_pictures());
     }
-    let bytes = body::read(board, pool, request.headers(), payload).await?.bytes;
+    let bytes = body::read(board, pool, request, payload).await?.bytes;
     record.entry.body_bytes = bytes.len() as u64;
     let limits = Limits { max_pixels: board.config().model.max_image_pixels };
+    let deadline = deadline(record.begun, None, &board.config());
     let prepared = web::block({
         let model = Arc::clone(&model);
-        move || prepare(&model, &bytes, &limits)
+        let memory = Arc::clone(&board.image_memory);
+        move || prepare(&model, &bytes, &limits, &memory, deadline)
     });
     let Prepared { input, decode, preprocess } = prepared.await.map_err(|_| ApiError::Internal)??;
     board.metrics.decode_duration.observe(seconds(decode));
     board.metrics.preprocess_duration.observe(seconds(preprocess));
     (record.entry.decode_us, record.entry.preprocess_us) = (microseconds(decode), microseconds(preprocess));
     let image = model.image.as_ref().ok_or_else(no_pictures)?;
-    let deadline = deadline(record.begun, None, &board.config());
     let (outputs, reply) =
         ask(board, vec![input], vec![image.output_name().to_owned()], record.begun, deadline).await?;
     record.reply(&reply);
@@ -103,10 +105,24 @@ struct Prepared {
     preprocess: Duration,
 }
 
-fn prepare(model: &ServedModel, bytes: &[u8], limits: &Limits) -> Result<Prepared, ApiError> {
+/// The wait before memory for a picture is asked for again: others are being decoded meanwhile.
+const MEMORY_AGAIN: Duration = Duration::from_millis(5);
+
+fn prepare(
+    model: &ServedModel,
+    bytes: &[u8],
+    limits: &Limits,
+    memory: &Arc<Gate>,
+    deadline: Instant,
+) -> Result<Prepared, ApiError> {
     let image = model.image.as_ref().ok_or_else(no_pictures)?;
-    let begun = Instant::now();
-    let picture = image::decode(bytes, limits)?;
+    let (begun, (picture, _held)) = loop {
+        let begun = Instant::now();
+        match image::decode_among(bytes, limits, memory) {
+            Err(ImageError::NoMemory) if begun < deadline => std::thread::sleep(MEMORY_AGAIN),
+            decoded => break (begun, decoded?),
+        }
+    };
     let decoded = Instant::now();
     let input = image.preprocess(&picture)?;
     Ok(Prepared { input, decode: decoded - begun, preprocess: decoded.elapsed() })

@@ -50,7 +50,7 @@ async fn answer(
 ) -> Result<HttpResponse, ApiError> {
     check_name(board, request)?;
     let model = served(board)?;
-    let body = body::read(board, pool, request.headers(), payload).await?;
+    let body = body::read(board, pool, request, payload).await?;
     record.entry.body_bytes = body.bytes.len() as u64;
     let limits = ProtocolLimits { max_tensor_bytes: board.config().server.max_body_bytes };
     let read = Instant::now();

@@ -117,7 +117,7 @@ async fn object(
     board: &Board,
     pool: &Arc<Pool>,
 ) -> Result<Map<String, Value>, ApiError> {
-    let body = body::read_small(board, pool, request.headers(), payload, MAX_BODY).await?;
+    let body = body::read_small(board, pool, request, payload, MAX_BODY).await?;
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }

@@ -10,7 +10,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, FromRequest, Handler, HttpResponse, HttpServer, Resource, Responder, ResponseError, Route, web};
 
 use super::body::Pool;
-use super::connections::Connections;
+use super::connections::{Connections, Patience};
 use super::error::ApiError;
 use super::{admin, compress, frames, health, infer, models, page, qualification, repository, status, wrap};
 use crate::actors::board::Board;
@@ -47,8 +47,8 @@ pub fn server(listener: TcpListener, board: Arc<Board>) -> std::io::Result<Serve
         app.configure(routes).default_service(web::to(no_such_path)).wrap(from_fn(wrap::wrap))
     });
     let connections = Arc::new(Connections::default());
-    let patience = Duration::from_secs_f64(server.keep_alive_seconds + server.client_timeout_seconds);
-    Connections::watch(&connections, patience);
+    let keep_alive = Duration::from_secs_f64(server.keep_alive_seconds);
+    Connections::watch(&connections, Patience { idle: keep_alive + client_timeout, head: client_timeout });
     let http = http
         .on_connect(move |socket, extensions| {
             if let Some(socket) = socket.downcast_ref::<tokio::net::TcpStream>()
@@ -86,8 +86,8 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(post("/api/v1/frames", frames::frames).wrap(from_fn(compress::compress)))
         .service(get("/api/v1/monitoring/status", status::status))
         .service(get("/api/v1/alerts", status::alerts))
-        .service(get("/api/v1/history", status::history))
-        .service(get("/api/v1/recorder", status::recorder))
+        .service(get("/api/v1/history", status::history).wrap(from_fn(compress::compress)))
+        .service(get("/api/v1/recorder", status::recorder).wrap(from_fn(compress::compress)))
         .service(post("/api/v1/reload", admin::reload))
         .service(post("/api/v1/qualify", qualification::qualify))
         .service(get("/v2/models/stats", models::statistics));

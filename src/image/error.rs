@@ -28,6 +28,9 @@ pub enum ImageError {
         /// The limit, in pixels.
         max_pixels: u64,
     },
+    /// Too many pictures are being decoded; nothing of this one was.
+    #[error("too many bytes of pictures are held (server.max_image_memory_bytes)")]
+    NoMemory,
     /// The file ends before the picture does.
     #[error("the {format} is cut short: send the whole file")]
     CutShort {

@@ -18,7 +18,7 @@ mod scores;
 mod section;
 
 pub use bind::BoundImageModel;
-pub use decode::{Limits, Picture, decode};
+pub use decode::{BYTES_A_PIXEL, Limits, Picture, decode, decode_among};
 pub use error::ImageError;
 pub use file::{read_input, to_input};
 pub use model::ImageModel;

@@ -55,6 +55,8 @@ pub enum Refusal {
     QueueFull,
     /// `server.max_body_memory_bytes` is reached.
     BodyMemory,
+    /// `server.max_image_memory_bytes` is reached.
+    ImageMemory,
     /// No model can take it now.
     NotReady,
     /// An alert has new requests refused.
@@ -63,13 +65,15 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Refusal; 4] = [Refusal::QueueFull, Refusal::BodyMemory, Refusal::NotReady, Refusal::Shed];
+    pub const ALL: [Refusal; 5] =
+        [Refusal::QueueFull, Refusal::BodyMemory, Refusal::ImageMemory, Refusal::NotReady, Refusal::Shed];
 
     /// The label's value.
     pub fn name(self) -> &'static str {
         match self {
             Refusal::QueueFull => "queue_full",
             Refusal::BodyMemory => "body_memory",
+            Refusal::ImageMemory => "image_memory",
             Refusal::NotReady => "not_ready",
             Refusal::Shed => "shed",
         }

@@ -180,6 +180,56 @@ fn a_second_head_that_does_not_come_is_not_waited_for_either() {
 }
 
 #[test]
+fn a_second_head_that_stalls_is_closed_long_before_an_idle_connection_is() {
+    let daemon = small().set("server.client_timeout_seconds", SLOW).set("server.keep_alive_seconds", 3600).ready();
+    let kept = |daemon: &Daemon| {
+        let mut stream = daemon.connect();
+        stream.write_all(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert!(one_answer(&stream).starts_with("HTTP/1.1 200 "));
+        stream
+    };
+    let (mut stalled, mut idle) = (kept(&daemon), kept(&daemon));
+    // A head that begins right behind an answer may be taken for a part of what came before.
+    std::thread::sleep(Duration::from_millis(200));
+    let begun = Instant::now();
+    stalled.write_all(b"GET /v2 HTTP/1.1\r\nHost: ").unwrap();
+    closed(&stalled, begun);
+    std::thread::sleep(Duration::from_secs_f64(SLOW));
+    idle.write_all(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(one_answer(&idle).starts_with("HTTP/1.1 200 "), "an idle connection is kept");
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_body_counts_as_gone() {
+    let daemon = small().ready();
+    for (number, length) in ["Content-Length: 1000", "Transfer-Encoding: chunked"].into_iter().enumerate() {
+        let mut stream = daemon.connect();
+        stream.write_all(head(length).as_bytes()).unwrap();
+        stream.write_all(b"10\r\n{").unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        drop(stream);
+        daemon.wait_metric("inference_requests_total{model=\"identity_fp32\",outcome=\"gone\"}", number as f64 + 1.0);
+    }
+    assert_eq!(daemon.metric("inference_requests_total{model=\"identity_fp32\",outcome=\"invalid\"}"), 0.0);
+    answers(&daemon);
+}
+
+#[test]
+fn what_is_no_http_is_refused_without_a_line_in_the_log() {
+    let daemon = small().ready();
+    let before = daemon.log.all().len();
+    let chunks = head("Transfer-Encoding: chunked") + "zz\r\n{}\r\n0\r\n\r\n";
+    assert!(daemon.raw(chunks.as_bytes()).contains("the body's chunks are malformed"));
+    for nonsense in ["\x16\x03\x01\x02\x00\x01\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET /v2 HTTP/1.1\r\na b: c\r\n\r\n"]
+    {
+        assert!(daemon.raw(nonsense.as_bytes()).starts_with("HTTP/1.1 400 "), "{nonsense:?}");
+    }
+    answers(&daemon);
+    assert_eq!(daemon.log.all().len(), before, "{:#?}", daemon.log.all());
+    assert_eq!(daemon.metric("inference_requests_total{model=\"identity_fp32\",outcome=\"invalid\"}"), 1.0);
+}
+
+#[test]
 fn a_body_that_does_not_come_is_answered_with_408() {
     let daemon = impatient().ready();
     let begun = Instant::now();

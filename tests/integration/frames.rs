@@ -159,3 +159,16 @@ fn a_model_without_model_toml_takes_no_pictures_and_says_so() {
     assert_eq!(answer.status, 400);
     assert!(answer.error().contains("put a model.toml beside the model file"), "{}", answer.error());
 }
+
+#[test]
+fn pictures_that_have_no_room_beside_each_other_are_decoded_one_after_the_other() {
+    let daemon = Setup::digits().set("server.max_image_memory_bytes", 1024).ready();
+    let picture = std::fs::read(repository("models/digits/samples/7-03.png")).unwrap();
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| (0..5).all(|_| daemon.post("/api/v1/frames", &picture).status == 200)))
+            .collect();
+        assert!(clients.into_iter().all(|client| client.join().unwrap()));
+    });
+    assert_eq!(daemon.metric("inference_refused_total{reason=\"image_memory\"}"), 0.0);
+}

@@ -31,6 +31,8 @@ pub struct Setup {
     pub args: Vec<String>,
     pub environment: BTreeMap<String, String>,
     one_core: bool,
+    /// The words before the binary that give it a state directory on a disk of its own.
+    small_disk: Vec<String>,
 }
 
 impl Setup {
@@ -73,13 +75,29 @@ impl Setup {
         self
     }
 
+    /// Puts the state on a disk of 64 KiB; `None` where this user may mount none.
+    pub fn on_a_small_disk(mut self) -> Option<Setup> {
+        const MOUNT: &str = "mount -t tmpfs -o size=64k edge-test \"$STATE_DIRECTORY\"";
+        for space in ["-m", "-rm"] {
+            let place = tempfile::tempdir().unwrap();
+            let mut tried = Command::new("unshare");
+            tried.args([space, "sh", "-c", MOUNT]).env("STATE_DIRECTORY", place.path()).stderr(Stdio::null());
+            if tried.status().is_ok_and(|status| status.success()) {
+                let script = format!("{MOUNT} && exec \"$0\" \"$@\"");
+                self.small_disk = ["unshare", space, "sh", "-c", &script].map(str::to_owned).into();
+                return Some(self);
+            }
+        }
+        None
+    }
+
     fn command(&self, command: &str, state: &Path) -> Command {
         let binary = env!("CARGO_BIN_EXE_edge-service");
-        let mut process = Command::new(if self.one_core { "taskset" } else { binary });
-        if self.one_core {
-            process.args(["-c", "0", binary]);
-        }
-        process.arg(command).args(&self.args);
+        let before =
+            if self.one_core { ["taskset", "-c", "0"].map(str::to_owned).into() } else { self.small_disk.clone() };
+        let mut words = before.into_iter().chain([binary.to_owned()]);
+        let mut process = Command::new(words.next().unwrap());
+        process.args(words).arg(command).args(&self.args);
         if command == "run" && !self.args.iter().any(|arg| arg == "--listen") {
             process.args(["--listen", "127.0.0.1:0"]);
         }

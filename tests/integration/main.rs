@@ -17,6 +17,7 @@ mod frames;
 mod harness;
 mod models;
 mod notify;
+mod other_models;
 mod pictures;
 mod protocol_answers;
 mod protocol_binary;

@@ -286,8 +286,8 @@ fn try_net(shape: &Shape) -> Result<(), TestCaseError> {
         made => made.unwrap(),
     };
     prop_assert_eq!(check(&made.model), Ok(()));
-    let requantized = prepare(made.model.clone());
-    prop_assert!(matches!(requantized, Err(Error::AlreadyQuantized { .. })));
+    let doubled = matches!(prepare(made.model.clone()), Err(Error::AlreadyQuantized { .. }));
+    prop_assert!(doubled, "a quantised net is taken for a float one");
     let (before, after) = (float.graph.as_ref().unwrap(), made.model.graph.as_ref().unwrap());
     prop_assert_eq!((&before.input, &before.output), (&after.input, &after.output));
     prop_assert_eq!(before.node.len(), made.quantized.len() + made.left.len());

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -126,6 +126,46 @@ fn monitor_and_alert_rooms_are_back_after_a_panic() {
 }
 
 #[test]
+fn an_alert_room_that_dies_forgets_nothing_that_fires() {
+    let fake = FakeBox::new();
+    let daemon = fake.setup().set("alerts.rules.memory.shed_after", 3).ready();
+    fake.memory(95);
+    let fired = daemon.log.wait("alert");
+    let frame = |daemon: &Daemon| daemon.post("/api/v1/frames", b"no picture").status;
+    daemon.wait_until("requests are refused", |daemon| frame(daemon) == 503);
+    daemon.post("/test/panic/alert", &[]);
+    daemon.wait_until("the room is back", |daemon| daemon.metric("actor_restarts_total{actor=\"alert\"}") == 1.0);
+    samples(&daemon, 10);
+    assert_eq!(frame(&daemon), 503, "it still sheds");
+    let alerts = daemon.get("/api/v1/alerts").json();
+    assert_eq!(alerts["firing"][0]["since"], fired["since"]);
+    assert_eq!(alerts["changes"].as_array().unwrap().len(), 1);
+    fake.memory(50);
+    daemon.wait_until("requests are taken again", |daemon| frame(daemon) == 400);
+    let lines = daemon.log.exactly("alert", 2);
+    assert_eq!((&lines[1]["state"], &lines[1]["since"]), (&"resolved".into(), &fired["since"]));
+    assert_eq!(daemon.metric("alert_actions_total{action=\"shed\",alert=\"memory\"}"), 1.0);
+}
+
+#[test]
+fn a_disk_probe_that_hangs_ends_no_alert_over_a_disk() {
+    let fake = FakeBox::new();
+    std::fs::create_dir(fake.0.path().join("usb")).unwrap();
+    fake.write("proc/self/mountinfo", "36 35 98:0 / /usb rw,noatime master:1 - ext4 /dev/sdb1 rw\n");
+    let disk = "alerts.rules.disk";
+    let daemon =
+        fake.setup().set(&format!("{disk}.raise_above"), 0.0001).set(&format!("{disk}.clear_below"), 0.00001).ready();
+    daemon.log.wait("alert");
+    let mounts = fake.0.path().join("proc/self/mountinfo");
+    std::fs::remove_file(&mounts).unwrap();
+    make_pipe(&mounts);
+    daemon.wait_until("it hangs", |daemon| daemon.metric("probe_success{probe=\"disk\"}") == 0.0);
+    samples(&daemon, 10);
+    assert_eq!(daemon.log.of("alert").len(), 1, "{:#?}", daemon.log.of("alert"));
+    assert_eq!(daemon.get("/api/v1/alerts").json()["firing"][0]["alert"], "disk");
+}
+
+#[test]
 fn every_change_is_posted_to_the_webhook_and_one_that_fails_is_tried_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/api/v2/alerts", listener.local_addr().unwrap());
@@ -187,6 +227,22 @@ fn the_recorder_tells_where_the_time_of_the_last_requests_went() {
     assert_eq!(requests[0]["body_bytes"], sample.len());
     assert!(requests[0]["inference_us"].as_u64().unwrap() > 0);
     assert_eq!(requests[1]["outcome"], "invalid");
+}
+
+#[test]
+fn what_may_be_long_is_compressed_for_whoever_wants_that() {
+    let fake = FakeBox::new();
+    let daemon = fake.setup().ready();
+    samples(&daemon, 5);
+    for path in ["/api/v1/history", "/api/v1/recorder"] {
+        let answer = daemon.send("GET", path, &[("Accept-Encoding", "gzip")], &[]);
+        assert_eq!(answer.header("content-encoding"), Some("gzip"), "{path}");
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(answer.body.as_slice()).read_to_string(&mut text).unwrap();
+        let json: Value = serde_json::from_str(&text).unwrap();
+        assert!(json["samples"].as_array().unwrap().len() >= 5 && text.len() > 2 * answer.body.len(), "{path}");
+        assert_eq!(daemon.get(path).header("content-encoding"), None);
+    }
 }
 
 #[test]
@@ -256,11 +312,36 @@ fn the_recorder_is_written_on_an_alert_on_a_panic_and_on_sigusr1() {
 fn a_disk_that_takes_no_recording_is_said_and_nothing_else_happens() {
     let fake = FakeBox::new();
     let daemon = fake.setup().ready();
-    // A folder in the place of the file: what a full disk answers, without filling one.
+    // A folder in the place of the file, which any user can put there.
     std::fs::create_dir_all(daemon.state.path().join("recording-signal.json/in-the-way")).unwrap();
     daemon.signal("USR1");
     assert!(daemon.log.wait("record_failed")["message"].as_str().unwrap().contains("could not be written"));
     assert_eq!(daemon.get("/v2/health/ready").status, 200);
+}
+
+#[test]
+fn a_disk_that_is_full_is_said_and_the_recording_before_stays() {
+    let fake = FakeBox::new();
+    let Some(setup) = fake.setup().set("recorder.entries", 2000).on_a_small_disk() else {
+        println!("no tiny disk can be mounted here: only a folder in the file's way was tried");
+        return;
+    };
+    let daemon = setup.ready();
+    daemon.signal("USR1");
+    daemon.log.wait("recorded");
+    let state = PathBuf::from(format!("/proc/{}/root{}", daemon.pid(), daemon.state.path().display()));
+    let file = state.join("recording-signal.json");
+    let before = std::fs::read(&file).unwrap();
+    for _ in 0..600 {
+        daemon.post("/api/v1/frames", b"no picture");
+    }
+    daemon.signal("USR1");
+    let said = daemon.log.wait("record_failed")["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("No space left on device"), "{said}");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    assert_eq!(daemon.get("/v2/health/ready").status, 200);
+    fake.memory(95);
+    assert_eq!(daemon.log.wait("alert")["alert"], "memory");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::prelude::*;
 
@@ -11,7 +11,7 @@ use super::{AlertsView, Observe, SetRules, Told, tell};
 use crate::actors::obituary::Obituary;
 use crate::actors::supervisor::{Act, AlertChanged};
 use crate::config::Config;
-use crate::core::alert::{Change, Key, Ladder, Machine, Moment, RuleName};
+use crate::core::alert::{Alert, Change, Key, Ladder, Machine, Moment, RuleName};
 use crate::metrics::Metrics;
 
 /// The alert room.
@@ -25,26 +25,40 @@ pub struct Alerts {
     ladder: Ladder,
     supervisor: Recipient<AlertChanged>,
     actions: Recipient<Act>,
+    /// What fired when the room before this one died.
+    before: Vec<Alert>,
     _obituary: Obituary,
 }
 
+/// What an alert room is built from.
+pub struct AlertsParts {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// The daemon's start, from which a grace counts.
+    pub started: Instant,
+    /// What the room before this one, if there was one, said last: it is gone on with.
+    pub before: Arc<AlertsView>,
+}
+
 impl Alerts {
-    /// A room that has seen nothing yet; `started` is the daemon's start, from which a grace counts.
+    /// A room that has seen nothing yet, and knows what the one before it has said.
     pub fn new(
-        config: Arc<Config>,
-        metrics: Arc<Metrics>,
-        started: Instant,
+        parts: AlertsParts,
         supervisor: Recipient<AlertChanged>,
         actions: Recipient<Act>,
         obituary: Obituary,
     ) -> Alerts {
+        let AlertsParts { config, metrics, started, before } = parts;
         let alerts = &config.alerts;
         Alerts {
             machine: Machine::new(started, alerts.rules(), alerts.pace(&config.monitor)),
             webhook: Webhook::start(&alerts.webhook, alerts.repeat_seconds, Arc::clone(&metrics)),
             host: tell::host_name(),
-            changes: VecDeque::new(),
-            ladder: Ladder::new(started),
+            changes: before.changes.iter().cloned().collect(),
+            ladder: before.ladder.clone().unwrap_or_else(|| Ladder::new(started)),
+            before: before.firing.clone(),
             actions,
             config,
             metrics,
@@ -53,7 +67,7 @@ impl Alerts {
         }
     }
 
-    fn tell(&mut self, change: Change, at: std::time::SystemTime) {
+    fn tell(&mut self, change: Change, at: SystemTime) {
         let (alert, firing, is_new) = match change {
             Change::Fired(alert) => (alert, true, true),
             Change::Repeated(alert) => (alert, true, false),
@@ -97,6 +111,17 @@ impl Alerts {
         }
     }
 
+    /// Tells what has changed without a sample, and sheds no more for what fires no more.
+    fn follow(&mut self, changes: Vec<Change>, now: Moment) {
+        changes.into_iter().for_each(|change| self.tell(change, now.wall));
+        for key in self.ladder.shedding() {
+            if self.machine.row(&key).is_none() {
+                self.climb(&key, now.monotonic);
+            }
+        }
+        self.announce();
+    }
+
     /// Tells the supervisor and the metrics what fires now.
     fn announce(&self) {
         let firing = self.machine.firing();
@@ -107,7 +132,8 @@ impl Alerts {
             active.set(i64::from(count > 0));
         }
         let changes = self.changes.iter().cloned().collect();
-        self.supervisor.do_send(AlertChanged(Arc::new(AlertsView { firing, changes })));
+        let view = AlertsView { firing, changes, ladder: Some(self.ladder.clone()) };
+        self.supervisor.do_send(AlertChanged(Arc::new(view)));
     }
 }
 
@@ -115,7 +141,9 @@ impl Actor for Alerts {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        self.announce();
+        let now = Moment { monotonic: Instant::now(), wall: SystemTime::now() };
+        let changes = self.machine.resume(&std::mem::take(&mut self.before), now);
+        self.follow(changes, now);
     }
 }
 
@@ -131,9 +159,10 @@ impl Handler<Observe> for Alerts {
                 .filter(|(key, _)| key.rule == rule)
                 .map(|(key, _)| key.instance.as_str())
                 .collect();
-            // A mount or a sensor that has gone is one without a value.
+            // A mount or a sensor is gone where its probe has looked and not found it.
+            let is_gone = !observe.silent.contains(&rule);
             for key in self.machine.unseen(rule, &seen) {
-                changed |= self.take(&key, None, true, observe.at);
+                changed |= self.take(&key, None, is_gone, observe.at);
             }
         }
         for (key, value) in &observe.values {
@@ -159,12 +188,7 @@ impl Handler<SetRules> for Alerts {
         }
         let changes = self.machine.reload(alerts.rules(), alerts.pace(&rules.0.monitor));
         self.config = rules.0;
-        let at = std::time::SystemTime::now();
-        changes.into_iter().for_each(|change| self.tell(change, at));
-        for key in self.ladder.shedding() {
-            self.climb(&key, Instant::now());
-        }
-        self.announce();
+        self.follow(changes, Moment { monotonic: Instant::now(), wall: SystemTime::now() });
     }
 }
 

@@ -9,15 +9,16 @@ mod actor;
 mod tell;
 mod webhook;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use actix::Message;
 
 use crate::config::Config;
-use crate::core::alert::{Alert, Key, Moment};
+use crate::core::alert::{Alert, Key, Ladder, Moment, RuleName};
 
-pub use actor::Alerts;
+pub use actor::{Alerts, AlertsParts};
 pub use tell::{host_name, message, rfc3339};
 
 /// The values of one sample, one a rule and instance.
@@ -28,6 +29,8 @@ pub struct Observe {
     pub at: Moment,
     /// What is watched and its value, where there is one.
     pub values: Vec<(Key, Option<f64>)>,
+    /// Rules whose probe brought nothing this time: what they watch is without a value, and has not gone.
+    pub silent: BTreeSet<RuleName>,
 }
 
 /// Other rules are in force.
@@ -53,6 +56,8 @@ pub struct AlertsView {
     pub firing: Vec<Alert>,
     /// The last changes, oldest first.
     pub changes: Vec<Told>,
+    /// How far each alert has come; none before the first room.
+    pub ladder: Option<Ladder>,
 }
 
 /// Panic, to show what follows.

@@ -3,9 +3,7 @@
 use std::time::SystemTime;
 
 use crate::core::alert::{Alert, RuleName, Severity};
-
-/// The log target of alerts: the filter lets it pass at every level.
-pub const TARGET: &str = "alert";
+use crate::telemetry::ALERT_TARGET;
 
 /// The box's name.
 pub fn host_name() -> String {
@@ -48,7 +46,7 @@ pub fn message(alert: &Alert, firing: bool) -> String {
         ),
         (true, None) => format!("{what} has had no value for {} {samples}", alert.consecutive),
         (false, Some(value)) => format!("{what} is well again: {value:.1}{unit}, below {:.1}{unit}", alert.threshold),
-        (false, None) => format!("{what} is no longer watched or well again"),
+        (false, None) => format!("{what} fires no more: its rule has changed, or what it watches has gone"),
     }
 }
 
@@ -59,7 +57,7 @@ pub fn log(alert: &Alert, firing: bool, host: &str) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                target: TARGET,
+                target: ALERT_TARGET,
                 event = "alert",
                 alert = alert.key.rule.name(),
                 instance = alert.key.instance,

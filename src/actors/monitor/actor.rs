@@ -1,6 +1,6 @@
 //! The monitor room: samples the box on its timer, on an arbiter of its own, because probes block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,8 +11,8 @@ use crate::actors::alert::Observe;
 use crate::actors::board::Board;
 use crate::actors::obituary::Obituary;
 use crate::config::Config;
-use crate::core::alert::Moment;
-use crate::core::observe::{Service, values};
+use crate::core::alert::{Moment, RuleName};
+use crate::core::observe::{Service, values, watched_through};
 use crate::core::sample::Sample;
 use crate::core::standing::Prefer;
 use crate::core::status::Room;
@@ -76,13 +76,13 @@ impl Monitor {
         // A probe that hangs delays no tick: what it brings later counts at the next.
         let patience = Duration::from_secs_f64(monitor.probe_timeout_seconds).min(interval);
         let outcomes = self.runner.tick(patience, began);
-        let sample = self.merge(outcomes);
+        let (sample, silent) = self.merge(outcomes);
         let service = self.service(began);
         self.number += 1;
         let at = Moment { monotonic: began, wall: SystemTime::now() };
         self.board.metrics.observe_box(&sample, &service);
         if let Some(alerts) = &self.alerts {
-            alerts.do_send(Observe { at, values: values(&sample, &service) });
+            alerts.do_send(Observe { at, values: values(&sample, &service), silent });
         }
         let at_ms = Taken::milliseconds(at.wall);
         let taken = Taken { number: self.number, at_ms, sample, service, at: began };
@@ -92,13 +92,17 @@ impl Monitor {
         self.timer = Some(context.run_later(rest, Self::tick));
     }
 
-    fn merge(&mut self, outcomes: Vec<Outcome>) -> Sample {
-        let mut sample = Sample::default();
+    /// The sample, and the rules whose probes have failed or hang.
+    fn merge(&mut self, outcomes: Vec<Outcome>) -> (Sample, BTreeSet<RuleName>) {
+        let (mut sample, mut silent) = (Sample::default(), BTreeSet::new());
         for Outcome { probe, result, took, .. } in outcomes {
             let metrics = &self.board.metrics;
             metrics.probe_duration.with_label_values(&[probe]).set(seconds(took));
             let works = matches!(result, Ok(_) | Err(Trouble::Probe(ProbeError::Absent(_))));
             metrics.probe_success.with_label_values(&[probe]).set(i64::from(works));
+            if !works {
+                silent.extend(watched_through(probe));
+            }
             match result {
                 Ok(reading) => {
                     if self.said.remove(probe).is_some() {
@@ -109,7 +113,7 @@ impl Monitor {
                 Err(error) => self.say_once(probe, &error),
             }
         }
-        sample
+        (sample, silent)
     }
 
     /// What a probe lacks or suffers is said when it begins, and when it changes.

@@ -12,7 +12,7 @@ use super::record::Occasion;
 use super::reload::ReadConfig;
 use super::say::greet;
 use super::{CanaryChanged, ChildDown, EngineBegan, ModelChanged};
-use crate::actors::alert::Alerts;
+use crate::actors::alert::{Alerts, AlertsView};
 use crate::actors::board::{Board, Door, Published};
 use crate::actors::model::{Model, ReviveEngine};
 use crate::actors::monitor::Monitor;
@@ -44,6 +44,9 @@ pub fn exit_code_of(error: &LoadError) -> i32 {
 /// The wait before a dead engine thread is started, where it could not be at once.
 const REVIVE_AGAIN: Duration = Duration::from_millis(100);
 
+/// Builds the alert room, which goes on from what the one before it has said.
+pub type AlertFactory = Box<dyn Fn(Obituary, Addr<Supervisor>, Arc<AlertsView>) -> Addr<Alerts>>;
+
 /// How each room is built, at the start and after its death.
 pub struct Factories {
     /// Builds the model room, which reports to the recipients given.
@@ -51,7 +54,7 @@ pub struct Factories {
     /// Builds the web room.
     pub web: Box<dyn Fn(Obituary) -> Addr<Web>>,
     /// Builds the alert room.
-    pub alert: Box<dyn Fn(Obituary, Addr<Supervisor>) -> Addr<Alerts>>,
+    pub alert: AlertFactory,
     /// Builds the monitor room, on an arbiter of its own.
     pub monitor: Box<dyn Fn(Obituary, Addr<Supervisor>) -> Addr<Monitor>>,
 }
@@ -140,9 +143,12 @@ impl Supervisor {
             Room::Web => self.web = Some((self.factories.web)(obituary)),
             Room::Model => self.model = Some((self.factories.model)(obituary, context.address())),
             Room::Alert => {
-                // It counts anew, so nothing that it asked for stands any more.
-                self.board.shed(None);
-                self.alert = Some((self.factories.alert)(obituary, context.address()));
+                let before = Arc::clone(&self.published.alerts);
+                if before.ladder.as_ref().is_none_or(|ladder| ladder.shedding().is_empty()) {
+                    // Asked for in the message in which the room died: nobody knows of it any more.
+                    self.board.shed(None);
+                }
+                self.alert = Some((self.factories.alert)(obituary, context.address(), before));
             }
             Room::Monitor => self.monitor = Some((self.factories.monitor)(obituary, context.address())),
             Room::Engine | Room::Supervisor => return,

@@ -15,6 +15,8 @@ impl Supervisor {
                 tracing::info!(event = "ready", "ready");
             }
             Ok(()) => {}
+            // A stop that was asked for is no trouble, and has its own line.
+            Err(_) if self.is_leaving() => self.said_not_ready = true,
             Err(reason) => {
                 let kind = self.published.status.trouble().unwrap_or_default();
                 if let Some(held_back) = self.occurred(kind) {

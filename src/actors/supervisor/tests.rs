@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::actor::{EXIT_SOFTWARE, Factories, Ground, Supervisor};
 use super::*;
-use crate::actors::alert::Alerts;
+use crate::actors::alert::{Alerts, AlertsParts};
 use crate::actors::board::Board;
 use crate::actors::model::load::Loader;
 use crate::actors::model::{Load, Model, ModelParts, Shelf, Unload};
@@ -106,11 +106,10 @@ impl House {
                 Web::new(Arc::clone(&web_board), Arc::clone(&listener), server, Arc::clone(&web_servers), obituary)
                     .start()
             }),
-            alert: Box::new(move |obituary, supervisor| {
+            alert: Box::new(move |obituary, supervisor, before| {
                 let (config, metrics) = (alert_board.config(), Arc::clone(&alert_board.metrics));
-                let started = alert_board.started;
-                Alerts::new(config, metrics, started, supervisor.clone().recipient(), supervisor.recipient(), obituary)
-                    .start()
+                let parts = AlertsParts { config, metrics, started: alert_board.started, before };
+                Alerts::new(parts, supervisor.clone().recipient(), supervisor.recipient(), obituary).start()
             }),
             monitor: Box::new(move |obituary, supervisor| {
                 let parts = MonitorParts { board: Arc::clone(&monitor_board), probes: Arc::new(Vec::new) };

@@ -48,7 +48,7 @@ impl Action {
 }
 
 /// How far each alert has come.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ladder {
     /// The start counts as the last exit.
     last: BTreeMap<Action, Instant>,

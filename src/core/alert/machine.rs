@@ -161,6 +161,23 @@ impl Machine {
         watched.filter(|key| !seen.contains(&key.instance.as_str())).cloned().collect()
     }
 
+    /// Takes over what fired in a machine before this one, so that nothing fires twice. What its rule no longer watches is
+    /// over. How long the row was is not known: at least what made it fire.
+    pub fn resume(&mut self, firing: &[Alert], now: Moment) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for alert in firing {
+            let Some(rule) = self.rules.get(&alert.key.rule).filter(|rule| rule.enabled) else {
+                changes.push(Change::Resolved(Alert { value: None, consecutive: 0, ..alert.clone() }));
+                continue;
+            };
+            let Alert { key, severity, value, consecutive, since, .. } = alert.clone();
+            let fires = Firing { since, said: now.monotonic, severity, value, breaches: consecutive };
+            let breaches = consecutive.min(rule.consecutive);
+            self.watches.insert(key, Watch { breaches, firing: Some(fires), ..Watch::default() });
+        }
+        changes
+    }
+
     /// Breaches in a row of what fires; `None` where it does not.
     pub fn row(&self, key: &Key) -> Option<u32> {
         self.watches.get(key).filter(|watch| watch.firing.is_some()).map(|watch| watch.breaches)

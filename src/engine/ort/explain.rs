@@ -38,13 +38,98 @@ fn without_noise(reason: &str) -> &str {
     }
 }
 
+/// The runtime's words without the place in its source that they come from: `FILE:LINE`, and the function's signature, or
+/// its bare name.
+pub(super) fn without_source(text: &str) -> String {
+    let is_place = |word: &str| {
+        let Some((file, line)) = word.rsplit_once(':') else { return false };
+        let ending = file.rsplit('.').next().unwrap_or_default();
+        ["cc", "h", "cpp", "hpp", "cu", "inl"].contains(&ending) && line.parse::<u32>().is_ok()
+    };
+    let mut at = 0;
+    for word in text.split(' ') {
+        if is_place(word) {
+            let rest = text.get(at + word.len()..).unwrap_or_default().trim_start();
+            // A word of the sentence may stand right before it.
+            let glued = word.find("/onnxruntime_src/").unwrap_or(0);
+            let said = text.get(..at + glued).unwrap_or_default();
+            return format!("{said}{}", without_signature(rest));
+        }
+        at += word.len() + 1;
+    }
+    text.to_owned()
+}
+
+/// What follows a C++ function's signature, or its name; all of it, where that is nothing.
+fn without_signature(text: &str) -> &str {
+    let first = text.split(' ').next().unwrap_or_default();
+    let before_bracket = text.split('(').next().unwrap_or_default();
+    let mut end = first.len();
+    if before_bracket.contains("::") || first.contains('(') {
+        let (mut depth, mut closed) = (0i32, false);
+        for (at, c) in text.char_indices() {
+            match c {
+                '(' | '[' => depth += 1,
+                ')' | ']' => {
+                    depth -= 1;
+                    closed = true;
+                }
+                ' ' if depth == 0 && closed => {
+                    end = at;
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut rest = text.get(end..).unwrap_or_default().trim_start();
+    rest = rest.strip_prefix("const ").unwrap_or(rest);
+    if let Some((_, after)) = rest.strip_prefix("[with ").and_then(|with| with.split_once("] ")) {
+        rest = after;
+    }
+    if rest.is_empty() { text } else { rest }
+}
+
 fn between<'a>(text: &'a str, start: &str, end: char) -> Option<&'a str> {
     text.split_once(start)?.1.split(end).next().filter(|found| !found.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::explain;
+    use super::{explain, without_source};
+
+    #[test]
+    fn what_the_runtime_says_comes_without_its_source() {
+        for (said, told) in [
+            (
+                "/onnxruntime_src/onnxruntime/core/providers/cpu/math/element_wise_ops.h:563 void \
+                 onnxruntime::BroadcastIterator::Init(ptrdiff_t, ptrdiff_t) axis == 1 || axis == largest was false. Attempting \
+                 to broadcast",
+                "axis == 1 || axis == largest was false. Attempting to broadcast",
+            ),
+            ("element_wise_ops.cc:692 Compute Integer division by zero", "Integer division by zero"),
+            (
+                "/onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 void* \
+                 onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Failed to allocate",
+                "Failed to allocate",
+            ),
+            (
+                "Exception during initialization: /onnxruntime_src/a/b.cc:235 T onnxruntime::F<T>::f(int) const [with T = \
+                 float] Failed",
+                "Exception during initialization: Failed",
+            ),
+            ("Got invalid dimensions for input: x", "Got invalid dimensions for input: x"),
+            (
+                "Load model from /m failed:/onnxruntime_src/b.h:46 void f(const int&) Old",
+                "Load model from /m failed:Old",
+            ),
+            ("t.cc:3 operator() Bad shape (1)", "Bad shape (1)"),
+            ("a.cc:1 alone", "alone"),
+            ("ratio 3.h:x is odd (1) 12:30", "ratio 3.h:x is odd (1) 12:30"),
+        ] {
+            assert_eq!(without_source(said), told);
+        }
+    }
 
     #[test]
     fn the_locale_that_is_missing_is_named() {

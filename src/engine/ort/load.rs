@@ -6,12 +6,13 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use ort::AsPointer;
 use ort::session::builder::{GraphOptimizationLevel, LoadCanceler, SessionBuilder};
 use ort::value::ValueType;
 
 use super::explain::explain;
 use super::{OrtSession, Runtime, one_line, value};
-use crate::core::tensor::{ModelSpec, TensorSpec};
+use crate::core::tensor::{ANY_RANK, ModelSpec, TensorSpec};
 use crate::engine::LoadError;
 use crate::engine::cancel::{Cancel, Interrupt};
 
@@ -132,7 +133,6 @@ fn builder(runtime: &Runtime, options: &LoadOptions) -> ort::Result<SessionBuild
         return Ok(builder);
     }
     let mut builder = builder.with_memory_pattern(false).map_err(plain)?;
-    use ort::AsPointer;
     // SAFETY: the options belong to the builder, which is alive; the call only sets a flag in them.
     unsafe { ort::Error::result_from_status((ort::api().DisableCpuMemArena)(builder.ptr_mut()))? };
     Ok(builder)
@@ -140,18 +140,23 @@ fn builder(runtime: &Runtime, options: &LoadOptions) -> ort::Result<SessionBuild
 
 fn spec(session: &ort::session::Session) -> Result<ModelSpec, String> {
     let mut inputs = Vec::new();
-    for input in session.inputs() {
-        inputs.push(tensor_spec(input.name(), input.dtype(), false).ok_or_else(|| {
+    for (index, input) in session.inputs().iter().enumerate() {
+        let mut spec = tensor_spec(input.name(), input.dtype(), false).ok_or_else(|| {
             format!("its input '{}' is no tensor that the protocol can name ({})", input.name(), input.dtype())
-        })?);
+        })?;
+        if !has_shape(session, Side::Inputs, index).map_err(|error| one_line(error.message()))? {
+            spec.shape = vec![ANY_RANK];
+        }
+        inputs.push(spec);
     }
     for initializer in session.overridable_initializers() {
         inputs.extend(tensor_spec(initializer.name(), initializer.dtype(), true));
     }
     let (mut outputs, mut left_out) = (Vec::new(), Vec::new());
-    for output in session.outputs() {
+    for (index, output) in session.outputs().iter().enumerate() {
         match tensor_spec(output.name(), output.dtype(), false) {
-            Some(spec) => outputs.push(spec),
+            Some(spec) if has_shape(session, Side::Outputs, index).unwrap_or(true) => outputs.push(spec),
+            Some(spec) => outputs.push(TensorSpec { shape: vec![ANY_RANK], ..spec }),
             None => left_out.push(output.name().to_owned()),
         }
     }
@@ -161,6 +166,33 @@ fn spec(session: &ort::session::Session) -> Result<ModelSpec, String> {
         );
     }
     Ok(ModelSpec { inputs, outputs, left_out })
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Inputs,
+    Outputs,
+}
+
+/// Whether the model tells how many dimensions a tensor has; without that it looks like a scalar.
+fn has_shape(session: &ort::session::Session, side: Side, index: usize) -> ort::Result<bool> {
+    let api = ort::api();
+    let mut info = std::ptr::null_mut();
+    // SAFETY: the session is alive and `index` is one of its inputs or outputs; what the first call gives is released by
+    // the last, and the tensor's part of it is not used after that.
+    unsafe {
+        let status = match side {
+            Side::Inputs => (api.SessionGetInputTypeInfo)(session.ptr(), index, &mut info),
+            Side::Outputs => (api.SessionGetOutputTypeInfo)(session.ptr(), index, &mut info),
+        };
+        ort::Error::result_from_status(status)?;
+        let mut tensor = std::ptr::null();
+        let status = (api.CastTypeInfoToTensorInfo)(info, &mut tensor);
+        let told = ort::Error::result_from_status(status)
+            .map(|()| tensor.is_null() || (api.TensorTypeAndShape_HasShape)(tensor));
+        (api.ReleaseTypeInfo)(info);
+        told
+    }
 }
 
 fn tensor_spec(name: &str, dtype: &ValueType, optional: bool) -> Option<TensorSpec> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ort::logging::LogLevel;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, SessionInputValue};
 
+use self::explain::without_source;
 use super::cancel::Interrupt;
 use super::{Call, RunError, Session};
 use crate::core::tensor::{ModelSpec, Tensor};
@@ -155,8 +156,9 @@ fn check_inputs(spec: &ModelSpec, inputs: &[Tensor]) -> Result<(), RunError> {
 /// The runtime's texts span lines and carry its source files: one line without them.
 fn one_line(text: &str) -> String {
     let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match joined.rfind("Status Message: ") {
-        Some(at) => joined[at + "Status Message: ".len()..].to_owned(),
-        None => joined,
-    }
+    let told = match joined.rfind("Status Message: ") {
+        Some(at) => &joined[at + "Status Message: ".len()..],
+        None => &joined,
+    };
+    without_source(told)
 }

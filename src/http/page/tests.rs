@@ -160,7 +160,7 @@ fn what_the_monitor_saw_stands_there_without_script() {
 
     let worst = Alert { severity: Severity::Critical, ..trouble(RuleName::Cpu) };
     let changes = (0..20).map(|time| over(RuleName::Disk, "/", time, time + 1)).collect();
-    let alerts = AlertsView { firing: vec![trouble(RuleName::Disk), worst], changes };
+    let alerts = AlertsView { firing: vec![trouble(RuleName::Disk), worst], changes, ladder: None };
     board.publish(Arc::new(Published { alerts: Arc::new(alerts), ..Published::default() }));
     let shown = state(&board);
     assert_eq!(shown.firing[0].key.rule, RuleName::Cpu, "the worst is not first");

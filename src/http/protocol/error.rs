@@ -1,5 +1,7 @@
 //! What can be wrong with a request or an answer, in the words that the client reads.
 
+pub use super::quote::CLIP;
+pub(super) use super::quote::{STRING_BYTES, clip, list};
 use crate::core::tensor::{DataType, TensorError};
 
 /// Whose fault an error is.
@@ -410,23 +412,4 @@ impl ProtocolError {
             _ => ErrorKind::BadRequest,
         }
     }
-}
-
-/// What an element of `BYTES` counts towards the limit, its characters aside: the handle that it is kept by.
-pub(super) const STRING_BYTES: usize = size_of::<bytes::Bytes>();
-
-/// The most characters of a client's text that an error quotes.
-pub const CLIP: usize = 120;
-
-/// `text`, or its beginning where it is long.
-pub(super) fn clip(text: &str) -> String {
-    match text.char_indices().nth(CLIP) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
-}
-
-/// Dimensions as Triton prints them: `[-1,3]`.
-fn list<T: ToString>(dims: &[T]) -> String {
-    format!("[{}]", dims.iter().map(T::to_string).collect::<Vec<_>>().join(","))
 }

@@ -43,7 +43,7 @@ pub struct TensorMetadata {
 
 impl TensorMetadata {
     fn new(spec: &TensorSpec) -> TensorMetadata {
-        TensorMetadata { name: spec.name.clone(), datatype: spec.datatype.name(), shape: spec.shape.clone() }
+        TensorMetadata { name: spec.name.clone(), datatype: spec.datatype.name(), shape: spec.told_shape() }
     }
 }
 
@@ -240,7 +240,7 @@ impl ModelConfiguration {
         let tensor = |spec: &TensorSpec| TensorConfiguration {
             name: spec.name.clone(),
             data_type: configuration_type(spec.datatype),
-            dims: spec.shape.clone(),
+            dims: spec.told_shape(),
         };
         let group = InstanceGroup { name: format!("{name}_0"), kind: "KIND_CPU", count: sessions };
         ModelConfiguration {

@@ -22,6 +22,7 @@ mod json;
 pub mod metadata;
 mod number;
 mod parameters;
+mod quote;
 mod request;
 mod response;
 #[cfg(test)]

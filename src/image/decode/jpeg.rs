@@ -4,7 +4,7 @@ use mozjpeg::{ColorSpace, Decompress};
 
 use super::libjpeg::{FORMAT, contained, damaged, error_manager, unsupported};
 use super::orientation::Orientation;
-use super::{Limits, Picture};
+use super::{Door, Picture};
 use crate::image::ImageError;
 
 /// Scans may cost as much as this many scans of the largest picture: a progressive file of a few kilobytes can list
@@ -15,8 +15,8 @@ const SCANS: u64 = 32;
 /// the Exif block, else from XMP.
 ///
 /// Four components are read as Adobe writes them, inverted, whether its marker is there or not: so does Pillow.
-pub fn decode(bytes: &[u8], limits: &Limits) -> Result<(Picture, Orientation), ImageError> {
-    let walk = walk(bytes, limits)?;
+pub fn decode(bytes: &[u8], door: &mut Door<'_>) -> Result<(Picture, Orientation), ImageError> {
+    let walk = walk(bytes, door)?;
     let pixels = contained(|| pixels(bytes, &walk))?;
     let picture = Picture::from_rgb(walk.width.into(), walk.height.into(), pixels)
         .ok_or_else(|| damaged("it has fewer pixels than declared"))?;
@@ -81,7 +81,7 @@ impl Walk {
 
 /// Walks over the markers from the start to the end of the picture: finds the declared size and admits it, refuses the
 /// processes that are not decoded, and sees that the end is there. Source: ITU-T T.81, annex B.
-fn walk(bytes: &[u8], limits: &Limits) -> Result<Walk, ImageError> {
+fn walk(bytes: &[u8], door: &mut Door<'_>) -> Result<Walk, ImageError> {
     let cut_short = || ImageError::CutShort { format: FORMAT };
     let mut found = Walk::default();
     let mut at = 2;
@@ -104,14 +104,14 @@ fn walk(bytes: &[u8], limits: &Limits) -> Result<Walk, ImageError> {
         match code {
             0xc0..=0xc2 => {
                 frame(segment, &mut found)?;
-                limits.admit(FORMAT, found.width.into(), found.height.into())?;
+                door.admit(FORMAT, found.width.into(), found.height.into())?;
             }
             0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => return Err(unsupported(process(code))),
             0xda if found.width == 0 => return Err(damaged("its scan comes before its size")),
             0xda => {
                 found.scans += 1;
                 let cost = found.scans * u64::from(found.width) * u64::from(found.height);
-                if cost > limits.max_pixels.saturating_mul(SCANS) {
+                if cost > door.max_pixels.saturating_mul(SCANS) {
                     return Err(unsupported("more scans than a picture of this size needs"));
                 }
             }

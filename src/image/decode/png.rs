@@ -5,7 +5,7 @@ use std::io::Cursor;
 use ::png::{BitDepth, ColorType, DecodingError, Transformations};
 
 use super::orientation::Orientation;
-use super::{Limits, Picture};
+use super::{Door, Picture};
 use crate::image::ImageError;
 
 const FORMAT: &str = "PNG";
@@ -14,14 +14,14 @@ const FORMAT: &str = "PNG";
 const METADATA_BYTES: usize = 4 << 20;
 
 /// Decodes a PNG, or the first picture of an animated one; its orientation comes from the `eXIf` chunk.
-pub fn decode(bytes: &[u8], limits: &Limits) -> Result<(Picture, Orientation), ImageError> {
+pub fn decode(bytes: &[u8], door: &mut Door<'_>) -> Result<(Picture, Orientation), ImageError> {
     let mut decoder = ::png::Decoder::new_with_limits(Cursor::new(bytes), ::png::Limits { bytes: METADATA_BYTES });
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     // Palettes and grey below 8 bit become 8-bit samples; transparency becomes alpha, dropped below.
     decoder.set_transformations(Transformations::EXPAND);
     let (width, height) = decoder.read_header_info().map_err(refusal)?.size();
-    limits.admit(FORMAT, width, height)?;
+    door.admit(FORMAT, width, height)?;
     // One row is held for filtering: widest for 16-bit RGBA.
     decoder.set_limits(::png::Limits { bytes: METADATA_BYTES.saturating_add((width as usize).saturating_mul(16)) });
 

@@ -170,3 +170,24 @@ fn single_flipped_bytes_never_panic() {
         }
     }
 }
+
+#[test]
+fn many_pictures_at_once_share_one_limit_and_a_large_one_alone_is_let_in() {
+    let small = jpeg(0xc0, 8, 8, 8);
+    let needs = 64 * BYTES_A_PIXEL;
+    let memory = Gate::new(needs + needs / 2);
+    let held = |memory: &Arc<Gate>| {
+        let mut door = Door { max_pixels: LIMITS.max_pixels, memory: Some(memory), taken: None };
+        door.admit("JPEG", 8, 8).map(|()| door.taken)
+    };
+    let first = held(&memory).unwrap();
+    assert_eq!(memory.held(), needs);
+    assert!(matches!(held(&memory), Err(ImageError::NoMemory)));
+    assert!(matches!(decode_among(&small, &LIMITS, &memory), Err(ImageError::NoMemory)));
+    drop(first);
+    memory.set_limit(1);
+    assert!(held(&memory).is_ok());
+    // Whatever became of it, nothing is held any more.
+    let _ = decode_among(&small, &LIMITS, &memory);
+    assert_eq!(memory.held(), 0);
+}

@@ -44,8 +44,9 @@ fn multiple(node: &NodeProto, view: &View) -> Option<Patch> {
         ("Div", None, Some(value)) => (first, 1.0 / value),
         _ => return None,
     };
-    // What reads nothing but a caller's input gains no node on 8-bit numbers.
-    if !view.is_marked(like) || view.index.inputs.contains(like) || !(1e-6..=1e6).contains(&value) {
+    // What reads nothing but a caller's input gains no node on 8-bit numbers, and graphs inside others find tensors by name.
+    let fits = view.is_marked(like) && !view.index.inputs.contains(like) && !view.index.captured.contains(tensor);
+    if !fits || !(1e-6..=1e6).contains(&value) {
         return None;
     }
     let (tensor, like, factor) = (tensor.to_owned(), like.to_owned(), value.to_bits());

@@ -1,5 +1,5 @@
 use super::net::{Net, ranges, value};
-use crate::onnx::proto::ModelProto;
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
 use crate::quantize::{Error, Left, Method, Ranges, Rewritten, Settings, observed, prepare, rewrite};
 
 fn chain() -> ModelProto {
@@ -127,4 +127,22 @@ fn a_long_chain_is_rewritten_without_recursion() {
     net.node("Conv", &["t3000", "w"], "y");
     let rewritten = made(&net.model(&["y"]), &Settings::default());
     assert_eq!(rewritten.quantized.len(), 3002);
+}
+
+#[test]
+fn a_tensor_that_a_graph_inside_reads_keeps_its_name() {
+    for operator in ["Relu", "Mul"] {
+        let inner = || {
+            let node = vec![NodeProto::new("Neg", "inner", &["s"], &["r"])];
+            GraphProto { node, output: vec![value("r")], ..Default::default() }
+        };
+        let mut net = Net::new("x");
+        net.weight("w", &[2, 2, 1, 1]).weight("v", &[2, 2, 1, 1]).scalar("k", 0.5).node("Conv", &["x", "w"], "c");
+        let inputs: &[&str] = if operator == "Mul" { &["c", "k"] } else { &["c"] };
+        net.node(operator, inputs, "s").node("Conv", &["s", "v"], "y").node("If", &["x"], "z");
+        net.inner("then_branch", inner()).inner("else_branch", inner());
+        // The check after rewriting finds a name that is gone.
+        let rewritten = made(&net.model(&["y", "z"]), &Settings::default());
+        assert!(rewritten.quantized.contains(&"n_s".to_owned()), "{operator}: {:?}", rewritten.left);
+    }
 }
