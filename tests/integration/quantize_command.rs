@@ -120,7 +120,8 @@ fn the_digits_model_becomes_three_times_smaller_and_reads_on() {
         count += 1;
     }
     let output = command.output().unwrap();
-    let right = text(&output.stdout).lines().filter(|line| {
+    let said = text(&output.stdout);
+    let right = said.lines().filter(|line| {
         let answer: Value = serde_json::from_str(line).unwrap();
         let name = answer["file"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
         answer["predictions"][0]["label"].as_str().unwrap() == &name[..1]
