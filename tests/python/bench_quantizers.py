@@ -1,26 +1,33 @@
 #!/usr/bin/env python3
 """Measure what `edge-service quantize` makes, and what making it costs, beside onnxruntime.quantization.
 
-Usage: bench_quantizers.py BINARY FOLDER [NAME ...]. Makes a ResNet50, a MobileNetV2 and an encoder of six layers of 384 in FOLDER,
-with random weights, quantises each with both tools as commands (the search for accuracy apart), and prints: seconds and peak
-memory of both; the speed-up over FP32 of our file and of the Python tool's files, by its defaults and by its best settings,
-as medians of the ratios of alternated runs with one thread; and sizes. FOLDER may hold NAME.onnx and NAME.npz of other models.
+Usage: bench_quantizers.py BINARY FOLDER [NAME ...]. Makes six models in FOLDER: a ResNet50, a MobileNetV2 and an encoder of six
+layers of 384 with random weights, a perceptron, and copies of models/digits and of the detector of make_detector.py. Quantises
+each with both tools as commands and prints, for our file and for the Python tool's by its defaults and by its best settings:
+the speed-up over FP32 as the median of the ratios of alternated runs with one thread, the size, the agreement on other inputs,
+and what making it took (the search for accuracy apart; there is none for random weights, whose answers mean nothing).
 """
 
-import os
+import json
 import pathlib
-import resource
 import subprocess
 import sys
+import tempfile
 import time
+import tomllib
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
+import make_detector
+from compare_quantizers import agreement, answers
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SAMPLES = 16
-ROUNDS, BURST = 40, 2
+ROUNDS = 40
 FORMS = ("fp32", "ours", "python_default", "python_best")
 
 
@@ -136,15 +143,52 @@ def encoder():
     return net.model([1, places, width], x, [1, places, width])
 
 
-def measured(command):
-    """Run a command; return seconds and its peak memory in MB."""
+def perceptron():
+    """Return a perceptron, 64-256-256-10."""
+    net, x = Net(4), "input"
+    for index, (a, b) in enumerate(((64, 256), (256, 256), (256, 10))):
+        x = net.op("Gemm", x, net.normal((b, a), (2 / a) ** 0.5), net.normal((b,), 0.1), transB=1)
+        x = net.op("Relu", x) if index < 2 else x
+    return net.model([1, 64], x, [1, 10])
+
+
+def normal(model):
+    """Return random inputs of a model of this file."""
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    return "input", np.random.default_rng(3).normal(0, 1, (2 * SAMPLES, *shape)).astype(np.float32)
+
+
+def digits():
+    """Return models/digits and its frames, as model.toml says."""
+    folder = ROOT / "models/digits"
+    rules = tomllib.loads((folder / "model.toml").read_text())["input"]
+
+    def picture(path):
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize((rules["width"], rules["height"]), Image.Resampling.BILINEAR)
+        x = (np.asarray(small, np.float64) * rules["scale"] - rules["mean"]) / rules["std"]
+        return x.astype(np.float32).transpose(2, 0, 1)[None]
+
+    return onnx.load(folder / "model.onnx"), ("image", np.stack([picture(p) for p in sorted((folder / "frames").iterdir())]))
+
+
+def detector():
+    """Return the detector of the tests and its pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        sys.argv[1:] = [folder]
+        make_detector.main()
+        found = pathlib.Path(folder) / "detector"
+        return onnx.load(found / "model.onnx"), ("image", np.load(found / "pictures.npz")["image"][:, None])
+
+
+def measured(command, peak):
+    """Run a command; return seconds, and its peak memory in MB, which `peak` finds in what it printed."""
     begun = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"bench: {command[:3]} failed: {errors.decode()[-500:]}")
-    return time.perf_counter() - begun, usage.ru_maxrss / 1000
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - begun
+    if done.returncode:
+        sys.exit(f"bench: {command[:3]} failed: {done.stderr[-500:]}")
+    return seconds, peak(done.stdout)
 
 
 PYTHON_TOOL = """
@@ -154,12 +198,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 model, samples, output, how, method = sys.argv[1:]
 class Reader(CalibrationDataReader):
     def __init__(self):
-        self.x = np.load(samples)["input"]; self.i = 0
+        arrays = np.load(samples); self.name = arrays.files[0]; self.x = arrays[self.name]; self.i = 0
     def get_next(self):
         self.i += 1
-        return {"input": self.x[self.i - 1]} if self.i <= len(self.x) else None
+        return {self.name: self.x[self.i - 1]} if self.i <= len(self.x) else None
 clean = output + ".clean"
-quant_pre_process(model, clean)
+quant_pre_process(model, clean, skip_symbolic_shape=True)
 best = dict(per_channel=True, weight_type=QuantType.QInt8)
 if method == "dynamic":
     quantize_dynamic(clean, output, **(dict(best, op_types_to_quantize=["MatMul", "Gemm"]) if how == "best" else {}))
@@ -167,6 +211,7 @@ elif how == "best":
     quantize_static(clean, output, Reader(), activation_type=QuantType.QUInt8, **best)
 else:
     quantize_static(clean, output, Reader())
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
 """
 
 
@@ -178,39 +223,54 @@ def session(path):
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def race(paths, x):
+def race(paths, feed):
     """Alternate all forms; return milliseconds a run, one row a round."""
     sessions = {form: session(path) for form, path in paths.items()}
+    for one in sessions.values():
+        one.run(None, feed)
+    begun = time.perf_counter()
+    sessions["fp32"].run(None, feed)
+    burst = max(1, round(0.005 / (time.perf_counter() - begun)))
     rows = []
-    for number in range(ROUNDS + 1):
+    for number in range(ROUNDS):
         row = {}
         for form, one in (sessions.items() if number % 2 else reversed(sessions.items())):
             begun = time.perf_counter()
-            for _ in range(BURST):
-                one.run(None, {"input": x})
-            row[form] = (time.perf_counter() - begun) / BURST * 1e3
+            for _ in range(burst):
+                one.run(None, feed)
+            row[form] = (time.perf_counter() - begun) / burst * 1e3
         rows.append(row)
-    return rows[1:]
+    return rows
 
 
-def bench(binary, folder, name, method):
-    """Quantise one model with both tools and race the files."""
+def bench(binary, folder, name, method, search):
+    """Quantise one model with both tools, race the files, and compare what they answer."""
     model, samples = folder / f"{name}.onnx", folder / f"{name}.npz"
     paths = {"fp32": model} | {form: folder / f"{name}.{form}.onnx" for form in FORMS[1:]}
-    costs = {"ours": measured([binary, "quantize", "--model", model, "--output", paths["ours"], "--calibration", samples,
-                               "--method", method, "--no-search"])}
+    report = folder / f"{name}.json"
+    command = [binary, "quantize", "--model", model, "--output", paths["ours"], "--calibration", samples, "--method", method]
+    command += ["--report", report] + ([] if search else ["--no-search"])
+    seconds, memory = measured(command, lambda _: json.loads(report.read_text())["peak_memory_bytes"] / 1e6)
+    told = json.loads(report.read_text())
+    costs = {"ours": (seconds - (told["seconds"]["search"] if search else 0), memory)}
     for how in ("default", "best"):
         form = f"python_{how}"
-        costs[form] = measured([sys.executable, "-c", PYTHON_TOOL, model, samples, paths[form], how, method])
-    rows = race(paths, np.load(samples)["input"][0])
+        command = [sys.executable, "-c", PYTHON_TOOL, model, samples, paths[form], how, method]
+        costs[form] = measured(command, lambda said: int(said.split()[-1]) / 1000)
+    with np.load(folder / f"{name}.others.npz") as arrays:
+        input_name = arrays.files[0]
+        others = [{input_name: x} for x in arrays[input_name]]
+    reference = answers(model, others)
+    rows = race(paths, others[0])
     base = model.stat().st_size
     print(f"{name} ({method}), {np.median([row['fp32'] for row in rows]):.2f} ms in FP32")
     for form in FORMS[1:]:
         ratio = [row["fp32"] / row[form] for row in rows]
         low, middle, high = np.percentile(ratio, [10, 50, 90])
+        value, what = agreement(reference, answers(paths[form], others))
         seconds, memory = costs[form]
         print(f"  {form:15} {middle:5.2f} x FP32 (10 to 90 %: {low:.2f} to {high:.2f})  {base / paths[form].stat().st_size:.2f} x "
-              f"smaller  made in {seconds:6.1f} s with {memory:6.0f} MB")
+              f"smaller  agrees {value:.4f} ({what})  made in {seconds:5.1f} s with {memory:5.0f} MB")
     best = np.minimum([row["python_best"] for row in rows], [row["python_default"] for row in rows])
     print(f"  against the better of the Python tool's files: {np.median(best / [row['ours'] for row in rows]):.3f}", flush=True)
 
@@ -220,18 +280,22 @@ def main():
     binary, folder, *names = sys.argv[1:]
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    recipes = {"resnet50": (resnet50, "static"), "mobilenet_v2": (mobilenet_v2, "static"), "encoder": (encoder, "dynamic")}
+    recipes = {"resnet50": (resnet50, "static", False), "mobilenet_v2": (mobilenet_v2, "static", False),
+               "encoder": (encoder, "dynamic", False), "perceptron": (perceptron, "dynamic", False),
+               "digits": (digits, "static", True), "detector": (detector, "static", True)}
     for name in names or recipes:
-        make, method = recipes[name]
-        if not (folder / f"{name}.onnx").exists():
-            model = make()
-            shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+        make, method, search = recipes[name]
+        if not (folder / f"{name}.others.npz").exists():
+            made = make()
+            model, (input_name, inputs) = made if isinstance(made, tuple) else (made, normal(made))
             onnx.save(model, folder / f"{name}.onnx")
-            np.savez(folder / f"{name}.npz", input=np.random.default_rng(3).normal(0, 1, (SAMPLES, *shape)).astype(np.float32))
-        bench(binary, folder, name, method)
+            # Every third is held back, so that none of a sort is missing on either side.
+            apart = np.arange(len(inputs)) % 3 == 2
+            np.savez(folder / f"{name}.npz", **{input_name: inputs[~apart]})
+            np.savez(folder / f"{name}.others.npz", **{input_name: inputs[apart]})
+        bench(binary, folder, name, method, search)
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     onnxruntime.set_default_logger_severity(3)
     main()

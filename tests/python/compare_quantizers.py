@@ -103,18 +103,22 @@ def answers(model, samples):
     return [session.run(None, sample) for sample in samples]
 
 
-def confident(outputs):
-    """Return the places of confident rows of boxes and scores apart; None where the outputs are none."""
+def detector(outputs):
+    """Return what gives the places of confident rows, of boxes and scores apart or in one tensor; None for no detector."""
     shapes = [np.shape(output) for output in outputs]
-    scores = [o for o, s in zip(outputs, shapes) if len(s) == 3 and s[1] >= 8 and s[2] == 2]
-    boxes = [o for o, s in zip(outputs, shapes) if len(s) == 3 and s[1] >= 8 and s[2] == 4]
-    return set(np.flatnonzero(scores[0][0, :, 1] >= 0.5)) if scores and boxes else None
+    scores = [i for i, s in enumerate(shapes) if len(s) == 3 and s[1] >= 8 and s[2] == 2]
+    if scores and any(len(s) == 3 and s[1] >= 8 and s[2] == 4 for s in shapes):
+        return lambda outputs: set(np.flatnonzero(outputs[scores[0]][0, :, 1] >= 0.5))
+    if len(outputs) == 1 and len(shapes[0]) == 3 and shapes[0][1] > shapes[0][2] >= 6 and (outputs[0][..., 4:] <= 1).all():
+        return lambda outputs: set(np.flatnonzero(outputs[0][0, :, 4] * outputs[0][0, :, 5:].max(1) >= 0.5))
+    return None
 
 
 def agreement(float_answers, other_answers):
     """Return the agreement and what it counts."""
     floats = [o for o in float_answers[0] if np.asarray(o).dtype.kind == "f"]
-    if confident(float_answers[0]) is not None:
+    confident = detector(float_answers[0])
+    if confident is not None:
         pairs = [(confident(a), confident(b)) for a, b in zip(float_answers, other_answers)]
         both, all_rows = sum(len(a & b) for a, b in pairs), sum(len(a) + len(b) for a, b in pairs)
         return (2 * both / all_rows if all_rows else 1.0), "confident rows"
