@@ -67,7 +67,7 @@ pub fn load(config: &ModelConfig, name: &str, loader: &SessionLoader) -> Result<
     load_until(config, name, None, loader, &Cancel::default())
 }
 
-/// Loads the file that [`choose`] gave, or gives now, until `cancel` ends it; the original where that was the quantised
+/// Loads the file that [`choose()`] gave, or gives now, until `cancel` ends it; the original where that was the quantised
 /// form and it does not load here.
 ///
 /// # Errors
