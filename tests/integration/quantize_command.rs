@@ -143,15 +143,15 @@ fn a_detector_whose_rows_are_lost_in_8_bits_gets_them_back() {
     assert_eq!(report["accuracy"]["reached"], true, "{report:#}");
     assert!(report["accuracy"]["agreement"].as_f64().unwrap() >= 0.98, "{report:#}");
     assert_eq!(report["samples"]["compared_on"], "held out");
-    let quantized = report["nodes"]["quantized"].as_array().unwrap();
-    let convolutions = quantized.iter().filter(|name| {
-        let name = name.as_str().unwrap();
-        name.starts_with("backbone") || name.ends_with(".stem")
-    });
-    assert!(convolutions.count() >= 5, "the work is still done in 8 bits: {report:#}");
-    for kept in report["search"]["kept"].as_array().into_iter().flatten() {
-        assert!(kept["harm"].as_f64().is_some() && !kept["operator"].as_str().unwrap().is_empty(), "{kept}");
+    // The layer with the wide channels, and what reads it, stay in float; the other convolutions do their work in 8 bits.
+    let names = |value: &Value| value.as_str().unwrap().to_owned();
+    let kept: Vec<String> = report["search"]["kept"].as_array().unwrap().iter().map(|k| names(&k["node"])).collect();
+    assert!((1..=3).contains(&kept.len()) && kept.contains(&"backbone1".to_owned()), "{kept:?}");
+    let quantized: Vec<String> = report["nodes"]["quantized"].as_array().unwrap().iter().map(names).collect();
+    for convolution in ["backbone0", "backbone3", "s8.stem", "s16.stem"] {
+        assert!(quantized.contains(&convolution.to_owned()) || kept.contains(&convolution.to_owned()), "{report:#}");
     }
+    assert!(report["search"]["kept"][0]["harm"].as_f64().unwrap() > 0.1 && report["search"]["cost"].as_f64().is_some());
 }
 
 #[test]

