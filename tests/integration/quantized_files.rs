@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::harness::{Daemon, Setup, repository};
 
 /// The shipped model with one more word about itself: another file, and the same answers.
-fn marked(path: &Path, key: &str, value: &str) -> PathBuf {
+pub fn marked(path: &Path, key: &str, value: &str) -> PathBuf {
     let mut model = file::read(&repository("models/digits/model.onnx")).unwrap();
     model.set_property(key, value);
     file::write(path, &model).unwrap();
