@@ -9,6 +9,11 @@ TEST_FEATURES := --features test-hooks
 BINARY := target/release/edge-service
 CONFIG := config/edge-service.toml
 
+# The INT8 form of the shipped model. It is made on the box, since how to quantise best depends on the processor.
+INT8 := models/digits/model_int8.onnx
+INT8_FROM := models/digits/model.onnx models/digits/model.toml $(wildcard models/digits/frames/*)
+QUANTIZER ?= $(BINARY)
+
 FIXTURE_SCRIPTS := $(sort $(wildcard tests/python/make_*.py))
 FIXTURES := target/fixtures/made
 
@@ -16,7 +21,7 @@ FIXTURES := target/fixtures/made
 need = $(call stop-if,$(shell scripts/need $(1) 2>&1))
 stop-if = $(if $(1),$(error $(1)))
 
-.PHONY: help build runtime run test test-system check bench fmt docs fixtures licences clean
+.PHONY: help build runtime run quantize test smoke test-system check bench fmt docs fixtures licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,12 +37,28 @@ run: ## fetch ONNX Runtime, build, and serve models/digits on http://127.0.0.1:8
 	$(call need,cargo)
 	@scripts/fetch-runtime
 	@$(CARGO) build --release --locked
+	@$(MAKE) $(INT8)
 	@exec $(BINARY) run --config $(CONFIG)
+
+quantize: build ## the INT8 form of the shipped model, models/digits/model_int8.onnx, where it is older than the model
+	@$(MAKE) $(INT8)
+
+$(INT8): $(INT8_FROM)
+	@scripts/fetch-runtime
+	@[ -x $(QUANTIZER) ] || $(MAKE) build
+	@$(QUANTIZER) quantize --model models/digits/model.onnx --output $@ --calibration models/digits/frames --limit 64
 
 test: check fixtures ## all that a change must pass: lints, documentation, licences, the shipped model, every test
 	@scripts/fetch-runtime
 	@.venv/bin/python models/digits/check.py
+	@$(CARGO) build --locked $(TEST_FEATURES)
+	@$(MAKE) $(INT8) QUANTIZER=target/debug/edge-service
 	@$(CARGO) test --locked $(TEST_FEATURES)
+
+smoke: ## fifteen cases against a running daemon, in under a minute; they are part of `make test`
+	$(call need,cargo)
+	@scripts/fetch-runtime
+	@$(CARGO) test --locked $(TEST_FEATURES) --test smoke
 
 test-system: build fixtures ## the release binary against the tools that operators use; installs Debian packages when root
 	@scripts/fetch-runtime

@@ -25,7 +25,11 @@ fn spec(name: &str, shape: &[i64]) -> TensorSpec {
 }
 
 fn picture_model() -> ModelSpec {
-    ModelSpec { inputs: vec![spec("x", &[-1, 3, 224, 224])], outputs: vec![spec("y", &[-1, -1])], left_out: vec![] }
+    ModelSpec {
+        inputs: vec![spec("x", &[-1, 3, 224, 224])],
+        outputs: vec![spec("y", &[-1, -1])],
+        ..ModelSpec::default()
+    }
 }
 
 fn values() -> Vec<f32> {
@@ -66,7 +70,7 @@ fn answers(criterion: &mut Criterion) {
     for (name, form) in [("binary", OutputForm::Binary), ("json", OutputForm::Json)] {
         let plans = [OutputPlan { name: "y".to_owned(), form }];
         group.bench_function(name, |bench| {
-            bench.iter(|| protocol::render("m", "1", None, std::slice::from_ref(&tensor), &plans, None).unwrap());
+            bench.iter(|| protocol::render("m", "1", None, std::slice::from_ref(&tensor), &plans, |_| None).unwrap());
         });
     }
     group.finish();
@@ -79,7 +83,7 @@ fn pictures(criterion: &mut Criterion) {
         .check(&ModelSpec {
             inputs: vec![spec("image", &[-1, 3, 96, 96])],
             outputs: vec![spec("scores", &[-1, 10])],
-            left_out: vec![],
+            ..ModelSpec::default()
         })
         .unwrap();
     let limits = Limits { max_pixels: 50_000_000 };

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::actors::alert::{Alerts, AlertsParts};
 use crate::actors::board::Board;
 use crate::actors::model::load::{Loader, SessionLoader};
+use crate::actors::model::measure::Bench;
 use crate::actors::model::{Model, ModelParts, Shelf};
 use crate::actors::monitor::{Monitor, MonitorParts};
 use crate::actors::supervisor::{
@@ -29,6 +30,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::probe::{self, ProbeOptions};
+use crate::qualify::Receipts;
 use crate::signals;
 use crate::state::StateDirectory;
 use crate::trial::Trials;
@@ -98,6 +100,7 @@ pub fn load_options(config: &ModelConfig) -> LoadOptions {
         threads: if config.threads == 0 { allowed } else { config.threads },
         spinning: config.spinning,
         memory_arena: config.memory_arena,
+        keep_zipmap: config.keep_zipmap,
     }
 }
 
@@ -106,18 +109,28 @@ struct OrtLoader {
     runtime: Runtime,
     options: LoadOptions,
     trials: Option<Trials>,
+    receipts: Receipts,
 }
 
 impl Loader for OrtLoader {
-    fn try_out(&self, path: &Path, sha256: &str) -> Result<(), LoadError> {
-        self.trials.as_ref().map_or(Ok(()), |trials| trials.try_out(path, sha256))
+    fn try_out(&self, path: &Path, sha256: &str, within: Option<(usize, Duration)>) -> Result<(), LoadError> {
+        self.trials.as_ref().map_or(Ok(()), |trials| trials.try_out(path, sha256, within))
     }
 
     fn session(&self, path: &Path, cancel: &Cancel) -> Result<Box<dyn Session>, LoadError> {
         let session: Box<dyn Session> = Box::new(ort::load(&self.runtime, path, &self.options, cancel)?);
         #[cfg(feature = "test-hooks")]
-        let session: Box<dyn Session> = Box::new(crate::hooks::Faulty(session));
+        let session: Box<dyn Session> = Box::new(crate::hooks::Faulty::new(session, path));
         Ok(session)
+    }
+
+    fn light_session(&self, path: &Path, threads: usize, cancel: &Cancel) -> Result<Box<dyn Session>, LoadError> {
+        let options = LoadOptions { threads, ..self.options };
+        Ok(Box::new(ort::load(&self.runtime, path, &options, cancel)?))
+    }
+
+    fn receipts(&self) -> &Receipts {
+        &self.receipts
     }
 
     fn leave(&self) {
@@ -127,13 +140,15 @@ impl Loader for OrtLoader {
 
 /// A loader of sessions on `runtime`; what has passed its trial is remembered in `state`.
 pub fn session_loader(runtime: Runtime, config: &ModelConfig, state: Arc<StateDirectory>) -> SessionLoader {
+    let receipts = Receipts::new(Arc::clone(&state), runtime.version());
     let trials = Some(Trials::new(config, runtime.path(), runtime.version(), state));
-    Arc::new(OrtLoader { runtime, options: load_options(config), trials })
+    Arc::new(OrtLoader { runtime, options: load_options(config), trials, receipts })
 }
 
 /// A loader for the process in which a file is tried.
 pub fn loader_without_trial(runtime: Runtime, config: &ModelConfig) -> SessionLoader {
-    Arc::new(OrtLoader { runtime, options: load_options(config), trials: None })
+    let receipts = Receipts::new(Arc::new(StateDirectory::in_memory()), runtime.version());
+    Arc::new(OrtLoader { runtime, options: load_options(config), trials: None, receipts })
 }
 
 /// Reads the settings again, from where they came at the start; all that is wrong with them else.
@@ -180,7 +195,8 @@ pub fn run(config: Config, read: ReadSettings) -> Result<i32, StartError> {
 
     let system = System::new();
     let built = system.block_on(async { build(&board, listener, name, loader, outside) });
-    let (threads, arbiter) = built.map_err(|error| StartError::System(format!("the system refuses: {error}")))?;
+    let (threads, arbiter, bench) =
+        built.map_err(|error| StartError::System(format!("the system refuses: {error}")))?;
     tracing::info!(event = "listening", address = %address, model = board.model_name, "listening on http://{address}");
     let code = system.run_with_code().map_err(|error| StartError::System(error.to_string()))?;
     // A stop has joined them; after a spent budget they are told to end now.
@@ -190,7 +206,9 @@ pub fn run(config: Config, read: ReadSettings) -> Result<i32, StartError> {
     }
     threads.close();
     threads.abort();
-    if threads.join(Instant::now() + Duration::from_secs(1)) {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let (threads_ended, bench_ended) = (threads.join(deadline), bench.join(deadline));
+    if threads_ended && bench_ended {
         return Ok(code);
     }
     // A run that does not let itself be ended is still inside the runtime, which must not be taken down around it.
@@ -223,7 +241,7 @@ fn build(
     name: String,
     loader: SessionLoader,
     outside: Outside,
-) -> std::io::Result<(Arc<Threads>, Arbiter)> {
+) -> std::io::Result<(Arc<Threads>, Arbiter, Arc<Bench>)> {
     #[cfg(feature = "test-hooks")]
     crate::hooks::Hooks::answer_as_started();
     let config = board.config();
@@ -240,7 +258,10 @@ fn build(
     });
     let room = config.model.queue_limit.max(LEAST_ROOM);
     let threads = Threads::start(config.model.sessions, room, on_life)?;
+    let bench = Arc::<Bench>::default();
     let parts = ModelParts {
+        board: Arc::clone(board),
+        bench: Arc::clone(&bench),
         config: Arc::clone(&config),
         threads: Arc::clone(&threads),
         metrics: Arc::clone(&board.metrics),
@@ -295,5 +316,5 @@ fn build(
     board.set_reload_door(supervisor.clone().recipient());
     signals::watch_wishes(supervisor.clone().recipient(), supervisor.clone().recipient())?;
     signals::watch(supervisor.recipient())?;
-    Ok((threads, arbiter))
+    Ok((threads, arbiter, bench))
 }

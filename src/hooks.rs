@@ -1,5 +1,6 @@
 //! A way for the project's own tests to cause faults: not in a shipped binary.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use crate::engine::{Call, RunError, Session};
 
 static SUPERVISOR: Mutex<Option<Recipient<PanicIn>>> = Mutex::new(None);
 static ANSWERS: AtomicU8 = AtomicU8::new(0);
+static ONLY_QUANTIZED: AtomicBool = AtomicBool::new(false);
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// The variable that holds the [`Answers`] of a daemon that is being started.
@@ -35,17 +37,26 @@ pub enum Answers {
     Deaf,
     /// With one panic, also of a run that is silent or deaf now; then right.
     Panic,
+    /// Not at all: the graph fails.
+    Fail,
+    /// A tenth of a second late.
+    Slow,
 }
 
 impl Answers {
-    const ALL: [(&'static str, Answers); 6] = [
+    const ALL: [(&'static str, Answers); 8] = [
         ("right", Answers::Right),
         ("wrong", Answers::Wrong),
         ("nan", Answers::Nan),
         ("silent", Answers::Silent),
         ("deaf", Answers::Deaf),
         ("panic", Answers::Panic),
+        ("fail", Answers::Fail),
+        ("slow", Answers::Slow),
     ];
+
+    /// What stands before a name that is meant for the quantised form only.
+    const QUANTIZED: &str = "quantized-";
 
     /// The one of this name.
     pub fn parse(name: &str) -> Option<Answers> {
@@ -84,6 +95,15 @@ impl Hooks {
         ANSWERS.store(answers as u8, Ordering::Relaxed);
     }
 
+    /// Sessions answer from now on as this word says, all or those of the quantised form only; whether it says anything.
+    pub fn answer_by_name(self, name: &str) -> bool {
+        let meant = name.strip_prefix(Answers::QUANTIZED);
+        let Some(answers) = Answers::parse(meant.unwrap_or(name)) else { return false };
+        ONLY_QUANTIZED.store(meant.is_some(), Ordering::Relaxed);
+        self.answer(answers);
+        true
+    }
+
     /// The runs under way, a warm-up's among them.
     pub fn running(self) -> usize {
         RUNNING.load(Ordering::Relaxed)
@@ -91,14 +111,24 @@ impl Hooks {
 
     /// Sessions answer as the environment says, from the start.
     pub fn answer_as_started() {
-        if let Some(answers) = std::env::var(AT_START).ok().and_then(|name| Answers::parse(&name)) {
-            Hooks.answer(answers);
+        if let Ok(name) = std::env::var(AT_START) {
+            Hooks.answer_by_name(&name);
         }
     }
 }
 
 /// A session that answers as it is told to.
-pub struct Faulty(pub Box<dyn Session>);
+pub struct Faulty {
+    session: Box<dyn Session>,
+    quantized: bool,
+}
+
+impl Faulty {
+    /// The session of this file.
+    pub fn new(session: Box<dyn Session>, path: &Path) -> Faulty {
+        Faulty { session, quantized: path.to_string_lossy().ends_with("_int8.onnx") }
+    }
+}
 
 #[derive(Default)]
 struct Flag(AtomicBool);
@@ -126,16 +156,26 @@ impl Drop for Counted {
 
 impl Session for Faulty {
     fn spec(&self) -> &ModelSpec {
-        self.0.spec()
+        self.session.spec()
     }
 
     fn run(&mut self, calls: &[Call<'_>]) -> Vec<Result<Vec<Tensor>, RunError>> {
+        if ONLY_QUANTIZED.load(Ordering::Relaxed) && !self.quantized {
+            return self.session.run(calls);
+        }
         let _counted = Counted::begin();
         if calls.iter().any(|call| hold_back(call).is_err()) {
             return calls.iter().map(|_| Err(RunError::Cancelled)).collect();
         }
-        let mut results = self.0.run(calls);
+        let mut results = self.session.run(calls);
         let value = match Answers::now() {
+            Answers::Fail => {
+                return calls.iter().map(|_| Err(RunError::Graph("a test has it fail".to_owned()))).collect();
+            }
+            Answers::Slow => {
+                std::thread::sleep(Duration::from_millis(100));
+                return results;
+            }
             Answers::Wrong => |value: f32| value + 1.0,
             Answers::Nan => |_| f32::NAN,
             _ => return results,
@@ -167,7 +207,7 @@ fn hold_back(call: &Call<'_>) -> Result<(), RunError> {
                 Hooks.answer(Answers::Right);
                 panic!("a test asked a run to panic")
             }
-            Answers::Right | Answers::Wrong | Answers::Nan => return Ok(()),
+            _ => return Ok(()),
         }
         std::thread::sleep(Duration::from_millis(1));
     }

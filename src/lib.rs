@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`core`] | pure decisions: restarts, admission, the canary, readiness, tensors |
 //! | [`config`], [`engine`], [`image`], [`metrics`], [`notify`], [`onnx`], [`probe`], [`state`] | settings; what runs a model; pictures; what is measured; the service manager; ONNX files as data; what is read of the box; files that survive |
+//! | [`quantize`], [`samples`] | a float model in, an INT8 model out; real frames |
+//! | [`qualify`] | an INT8 model held against the original on this box |
 //! | [`trial`] | a child process that loads a model before the daemon does |
 //! | [`actors`] | supervisor, model and web, which speak by messages |
 //! | [`http`] | connections to jobs and back |
@@ -27,6 +29,9 @@ pub mod metrics;
 pub mod notify;
 pub mod onnx;
 pub mod probe;
+pub mod qualify;
+pub mod quantize;
+pub mod samples;
 pub mod signals;
 pub mod state;
 pub mod telemetry;

@@ -3,6 +3,7 @@
 //! Label sets are closed: a label takes the values of an enum, the name of a room, or the one model's name.
 
 mod requests;
+mod variant;
 mod watch;
 
 use std::sync::Arc;
@@ -10,12 +11,14 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::core::alert::{Action, RuleName};
 use crate::core::observe::Service;
 use crate::core::sample::Sample;
+use crate::core::standing::Standing;
 use crate::core::status::Room;
 
 pub use requests::{Outcome, Refusal, Stages, Totals};
@@ -74,6 +77,11 @@ pub struct Metrics {
     pub alert_actions: IntCounterVec,
     /// Posts of alerts, by outcome.
     pub webhook_posts: IntCounterVec,
+    /// 1 for the form of the model that serves.
+    pub variant_active: IntGaugeVec,
+    /// Swaps to the quantised form that were taken back.
+    pub rollbacks: IntCounter,
+    qualified: variant::QualificationMetrics,
     watched: watch::BoxMetrics,
 }
 
@@ -165,6 +173,18 @@ impl Metrics {
                 &["alert", "action"],
             )?,
             webhook_posts: counters(&registry, "webhook_posts_total", "Posts of alerts.", &["outcome"])?,
+            variant_active: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("model_variant_active", "1 for the form of the model that serves."),
+                    &["variant"],
+                )?,
+            )?,
+            rollbacks: register(
+                &registry,
+                IntCounter::new("model_rollbacks_total", "Swaps to the quantised form that were taken back.")?,
+            )?,
+            qualified: variant::QualificationMetrics::new(&registry)?,
             watched: watch::BoxMetrics::new(&registry)?,
             registry,
         };
@@ -199,6 +219,9 @@ impl Metrics {
         for outcome in ["ok", "failed", "dropped"] {
             self.webhook_posts.with_label_values(&[outcome]);
         }
+        for variant in ["original", "quantized"] {
+            self.variant_active.with_label_values(&[variant]);
+        }
         for room in Room::RESTARTED {
             self.actor_restarts.with_label_values(&[room.name()]);
         }
@@ -214,6 +237,11 @@ impl Metrics {
     /// Puts one sample in the place of the one before.
     pub fn observe_box(&self, sample: &Sample, service: &Service) {
         self.watched.observe(sample, service);
+    }
+
+    /// Puts what is known of the quantised form in the place of what was.
+    pub fn observe_standing(&self, standing: &Standing) {
+        self.qualified.observe(standing);
     }
 
     /// All metrics in Prometheus' text format.
@@ -261,6 +289,7 @@ mod tests {
     fn text() -> String {
         let metrics = Metrics::new("digits", "1.31.1").unwrap();
         metrics.observe_box(&watch::tests::one_of_everything(), &Service::default());
+        metrics.observe_standing(&variant::tests::measured());
         metrics.probe_success.with_label_values(&["cpu"]).set(1);
         metrics.probe_duration.with_label_values(&["cpu"]).set(0.0);
         metrics.alert_active.with_label_values(&["cpu", "warning"]).set(0);

@@ -10,9 +10,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 
 use super::alert::AlertsView;
-use super::model::{Infer, Load, ServedModel, Unload};
+use super::model::{Infer, Load, Requalify, ServedModel, Unload};
 use super::monitor::Taken;
-use super::supervisor::Reload;
+use super::supervisor::{Qualification, Reload};
 use crate::config::{Access, Config};
 use crate::core::admission::Gate;
 use crate::core::recorder::{Entry, Recorder};
@@ -29,6 +29,8 @@ pub struct Published {
     pub model: Option<Arc<ServedModel>>,
     /// What fires, and what has changed.
     pub alerts: Arc<AlertsView>,
+    /// What is known of the model's quantised form.
+    pub qualification: Arc<Qualification>,
 }
 
 /// Where messages to the model room go.
@@ -40,6 +42,8 @@ pub struct Door {
     pub load: Recipient<Load>,
     /// Unloads on request.
     pub unload: Recipient<Unload>,
+    /// Wishes to have the quantised form measured anew.
+    pub qualify: Recipient<Requalify>,
 }
 
 /// A warning that many handlers may want to write at once.

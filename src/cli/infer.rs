@@ -49,6 +49,8 @@ struct Output {
     name: String,
     datatype: &'static str,
     shape: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<String>>,
     data: Option<Vec<f64>>,
 }
 
@@ -107,7 +109,10 @@ fn infer_file(
             let predictions = image.postprocess(&answer, args.top_k, config.model.top_k);
             shown.predictions = Some(predictions.map_err(|error| error.to_string())?);
         }
-        None => shown.outputs = Some(answer.iter().map(output).collect()),
+        None => {
+            shown.outputs =
+                Some(answer.iter().map(|tensor| output(tensor, model.spec.classes(tensor.name()))).collect())
+        }
     }
     if args.json {
         say(&serde_json::to_string(&shown).map_err(|error| error.to_string())?);
@@ -128,11 +133,12 @@ fn input(model: &ServedModel, bytes: &[u8], config: &Config) -> Result<Tensor, S
     tensor.map_err(|error| error.to_string())
 }
 
-fn output(tensor: &Tensor) -> Output {
+fn output(tensor: &Tensor, classes: Option<&[String]>) -> Output {
     Output {
         name: tensor.name().to_owned(),
         datatype: tensor.datatype().name(),
         shape: tensor.shape().to_vec(),
+        classes: classes.map(<[String]>::to_vec),
         data: tensor.to_f64(),
     }
 }
@@ -145,7 +151,12 @@ fn print(answer: &Answer<'_>) {
     for output in answer.outputs.iter().flatten() {
         say(&format!("  {} {}{:?}", output.name, output.datatype, output.shape));
         if let Some(data) = &output.data {
-            let first: Vec<String> = data.iter().take(8).map(|value| format!("{value:.6}")).collect();
+            let name = |index: usize| {
+                let classes = output.classes.as_ref().filter(|classes| !classes.is_empty())?;
+                classes.get(index % classes.len()).map(|class| format!("{class}: "))
+            };
+            let shown = |(index, value)| format!("{}{value:.6}", name(index).unwrap_or_default());
+            let first: Vec<String> = data.iter().take(8).enumerate().map(shown).collect();
             let more = if data.len() > first.len() { ", …" } else { "" };
             say(&format!("    {}{more}", first.join(", ")));
         }

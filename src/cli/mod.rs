@@ -4,6 +4,8 @@ mod ask;
 mod check;
 mod health;
 mod infer;
+mod qualify;
+mod quantize;
 mod run;
 mod status;
 mod try_model;
@@ -37,6 +39,10 @@ enum Command {
     Status(status::StatusArgs),
     /// Run pictures or .npy files through the model, here and now
     Infer(infer::InferArgs),
+    /// Make an INT8 file of the model: right first, then fast
+    Quantize(Box<quantize::QuantizeArgs>),
+    /// Hold a quantised form of the model against the original on this box: exit code 0 where it is right and faster, else 1
+    Qualify(qualify::QualifyArgs),
     /// Load a model where its crash does no harm: a child of the daemon
     #[command(hide = true, name = crate::trial::COMMAND)]
     TryModel,
@@ -79,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Health => with_address(settings, health::health),
         Command::Status(args) => with_address(settings, |config| status::status(config, &args)),
         Command::Infer(args) => with_settings(settings, |loaded| infer::infer(&loaded.config, &args)),
+        Command::Qualify(args) => with_settings(settings, |loaded| qualify::qualify(&loaded.config, &args)),
+        Command::Quantize(args) => quantize::quantize(settings, *args),
         Command::TryModel => try_model::try_model(),
     }
 }

@@ -100,7 +100,9 @@ fn table(status: &Value) -> String {
     let stale = if status.pointer("/snapshot/stale") == Some(&Value::Bool(true)) { " (stale)" } else { "" };
     let mut rows = vec![
         ("state", state),
-        ("model", format!("{} {} ({})", text("/model/name"), text("/model/version"), text("/model/variant"))),
+        ("model", format!("{} {}", text("/model/name"), text("/model/version"))),
+        ("variant", format!("{}: {}", text("/model/variant"), text("/model/variant_reason"))),
+        ("quantized", format!("{}, measured {}", text("/qualification/state"), text("/qualification/at"))),
         ("canary", text("/model/canary/state")),
         ("queue", format!("{} of {}", text("/queue/waiting"), text("/queue/limit"))),
         ("requests", number("/traffic/requests_per_second", " /s")),

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::check_watch;
 use super::problem::{ConfigProblem, Place, quoted};
 use super::types::{Config, LogConfig, ModelConfig, ServerConfig};
+use super::variant;
 
 /// The longest name of a server or a model, in bytes.
 const LONGEST_NAME: usize = 200;
@@ -124,6 +125,7 @@ fn model(model: &ModelConfig, found: &mut Findings) {
     found.range("model.canary_tolerance", model.canary_tolerance, 0.0, 1.0);
     found.range("model.max_image_pixels", model.max_image_pixels, 1, 1_000_000_000);
     found.range("model.top_k", model.top_k, 1, 10_000);
+    variant::check(model, found);
 }
 
 fn log(log: &LogConfig, found: &mut Findings) {
@@ -185,7 +187,7 @@ impl Findings {
         }
     }
 
-    fn optional_path(&mut self, key: &str, path: Option<&Path>) {
+    pub(super) fn optional_path(&mut self, key: &str, path: Option<&Path>) {
         if let Some(path) = path {
             self.path(key, path);
         }

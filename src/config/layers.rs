@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::load::{Environment, Overrides};
 use super::problem::{ConfigProblem, Place, quoted};
 use super::schema::{Kind, Schema, VARIABLE_PREFIX};
+use crate::core::standing::Prefer;
 
 /// The settings of one source. Only keys that exist are in it: the names in a file never reach the layering as paths.
 #[derive(Clone, Debug, Default)]
@@ -200,10 +201,13 @@ pub(super) fn older_names(environment: &Environment, problems: &mut Vec<ConfigPr
     if let Some(word) = given(USE) {
         let place = Place::Variable(USE.to_owned());
         match switch(word) {
-            Some(switch) => layer.set("model.use_quantized", place, ValueKind::Boolean(switch)),
+            Some(switch) => {
+                let prefer = if switch { Prefer::Quantized } else { Prefer::Original };
+                layer.set("model.prefer", place, ValueKind::String(prefer.name().to_owned()));
+            }
             None => {
                 let message = format!("expected true or false, found {}", quoted(word));
-                problems.push(ConfigProblem::new(place, "model.use_quantized", message));
+                problems.push(ConfigProblem::new(place, "model.prefer", message));
             }
         }
     }
@@ -258,7 +262,7 @@ pub(super) fn overrides(overrides: &Overrides, problems: &mut Vec<ConfigProblem>
     let mut layer = Layer::default();
     if let Some(path) = &overrides.model {
         let place = Place::Option("--model");
-        layer.set("model.use_quantized", place.clone(), ValueKind::Boolean(false));
+        layer.set("model.prefer", place.clone(), ValueKind::String(Prefer::Original.name().to_owned()));
         match path.to_str() {
             Some(path) => layer.set("model.path", place, ValueKind::String(path.to_owned())),
             None => {

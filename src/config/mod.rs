@@ -13,6 +13,7 @@ mod load;
 mod problem;
 mod schema;
 mod types;
+mod variant;
 mod watch;
 
 #[cfg(test)]
@@ -24,4 +25,5 @@ pub use diff::{Change, diff};
 pub use load::{DEFAULT_FILE, Environment, Loaded, Overrides, Survey, captured_environment, load, load_from, survey};
 pub use problem::{ConfigErrors, ConfigProblem, Place, ProblemKind};
 pub use types::{Config, LogConfig, LogFormat, ModelConfig, ServerConfig};
+pub use variant::{QualifyConfig, RollbackConfig};
 pub use watch::{AlertsConfig, MonitorConfig, RecorderConfig, RuleConfig, RulesConfig, WebhookConfig};

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::variant::{QualifyConfig, RollbackConfig};
 use super::watch::{AlertsConfig, MonitorConfig, RecorderConfig};
+use crate::core::standing::Prefer;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -102,8 +104,10 @@ pub struct ModelConfig {
     /// A quantised form of the same model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantized_path: Option<PathBuf>,
-    /// Whether the quantised form is preferred when it is there and loads.
-    pub use_quantized: bool,
+    /// Which form of the model is served.
+    pub prefer: Prefer,
+    /// Whether a `ZipMap` at the end of the graph stays: its maps are no tensors, and its output is left out.
+    pub keep_zipmap: bool,
     /// The ONNX Runtime library; unset: looked for in the known places.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_library: Option<PathBuf>,
@@ -135,6 +139,10 @@ pub struct ModelConfig {
     pub max_image_pixels: u64,
     /// Predictions that a frame is answered with where `model.toml` does not say.
     pub top_k: usize,
+    /// How a quantised form is held against the original.
+    pub qualify: QualifyConfig,
+    /// When a quantised form that took the original's place is taken back.
+    pub rollback: RollbackConfig,
 }
 
 impl Default for ModelConfig {
@@ -145,7 +153,8 @@ impl Default for ModelConfig {
             version: "1".to_owned(),
             sha256: None,
             quantized_path: None,
-            use_quantized: false,
+            prefer: Prefer::default(),
+            keep_zipmap: false,
             runtime_library: None,
             sessions: 1,
             threads: 0,
@@ -161,6 +170,8 @@ impl Default for ModelConfig {
             canary_tolerance: 0.001,
             max_image_pixels: 50_000_000,
             top_k: 5,
+            qualify: QualifyConfig::default(),
+            rollback: RollbackConfig::default(),
         }
     }
 }

@@ -202,6 +202,8 @@ rules! {
     not_ready: NotReady, 50.0, 50.0, Critical;
     /// Restarts of rooms.
     restarts: Restarts, 2.0, 1.0, Warning;
+    /// A quantised form that failed its qualification is served.
+    quantized_unqualified: QuantizedUnqualified, 50.0, 50.0, Warning;
 }
 
 impl AlertsConfig {

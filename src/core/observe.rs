@@ -21,6 +21,8 @@ pub struct Service {
     pub ready: bool,
     /// Restarts of rooms within the restart window.
     pub restarts: u32,
+    /// Whether a quantised form that is served whatever it does failed its qualification; none where none is.
+    pub quantized_unqualified: Option<bool>,
 }
 
 /// One value a rule and instance; `None` where this box has such a thing and it gave no value.
@@ -34,6 +36,9 @@ pub fn values(sample: &Sample, service: &Service) -> Vec<(Key, Option<f64>)> {
         one(RuleName::NotReady, Some(if service.ready { 0.0 } else { 100.0 })),
         one(RuleName::Restarts, Some(f64::from(service.restarts))),
     ];
+    if let Some(failed) = service.quantized_unqualified {
+        values.push(one(RuleName::QuantizedUnqualified, Some(if failed { 100.0 } else { 0.0 })));
+    }
     if let Some(swap) = sample.swap.filter(|swap| swap.total_bytes > 0) {
         values.push(one(RuleName::Swap, Some(swap.used_percent)));
     }

@@ -69,6 +69,16 @@ impl Recorder {
         self.entries.iter().copied().collect()
     }
 
+    /// How the requests after number `seen` went, as far as they are still held.
+    pub fn conduct(&self, seen: u64) -> Conduct {
+        let mut runs: Vec<u64> = Vec::new();
+        let traffic = self.since(seen);
+        let fresh = self.entries.iter().rev().take_while(|entry| entry.number > seen);
+        runs.extend(fresh.filter(|entry| entry.outcome == "ok").map(|entry| entry.inference_us));
+        runs.sort_unstable();
+        Conduct { answered: traffic.answered, failed: traffic.failed, run_p95_ms: percentile(&runs, 95) }
+    }
+
     /// What the requests after number `seen` say together, as far as they are still held.
     pub fn since(&self, seen: u64) -> Traffic {
         let fresh = self.entries.iter().rev().take_while(|entry| entry.number > seen);
@@ -93,6 +103,29 @@ impl Recorder {
             p95_ms: percentile(&answered, 95),
             p99_ms: percentile(&answered, 99),
         }
+    }
+}
+
+/// How the requests over some time went, as far as the model is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Conduct {
+    /// Answered with a result.
+    pub answered: u64,
+    /// Refused, expired or failed.
+    pub failed: u64,
+    /// 95 of 100 runs took at most this, in milliseconds; none without answers.
+    pub run_p95_ms: Option<f64>,
+}
+
+impl Conduct {
+    /// The requests that count.
+    pub fn counted(&self) -> u64 {
+        self.answered + self.failed
+    }
+
+    /// Failed ones among them, in percent; 0 without any.
+    pub fn failed_percent(&self) -> f64 {
+        100.0 * self.failed as f64 / self.counted().max(1) as f64
     }
 }
 
@@ -153,6 +186,20 @@ mod tests {
         assert_eq!((traffic.p50_ms, traffic.p95_ms, traffic.p99_ms), (Some(50.0), Some(95.0), Some(99.0)));
         assert_eq!((traffic.requests, traffic.errors_percent()), (100, Some(0.0)));
         assert_eq!(recorder.since(recorder.last()), Traffic::default());
+    }
+
+    #[test]
+    fn conduct_goes_by_the_models_own_time() {
+        let mut recorder = Recorder::new(1000);
+        recorder.push(request("failed", 1));
+        let seen = recorder.last();
+        let run = |inference_us| Entry { inference_us, ..request("ok", 1_000_000) };
+        (1..=100).for_each(|number| recorder.push(run(number * 1000)));
+        recorder.push(request("expired", 5));
+        recorder.push(request("invalid", 5));
+        let conduct = recorder.conduct(seen);
+        assert_eq!((conduct.answered, conduct.failed, conduct.run_p95_ms), (100, 1, Some(95.0)));
+        assert_eq!((conduct.counted(), recorder.conduct(recorder.last())), (101, Conduct::default()));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Tensors as the daemon carries them: a datatype of the Open Inference Protocol, a shape, and row-major
 //! little-endian contents that several rooms can share without a copy.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -142,6 +144,15 @@ pub struct ModelSpec {
     pub outputs: Vec<TensorSpec>,
     /// Names of outputs that are no tensors (sequences, maps): known, and refused when asked for.
     pub left_out: Vec<String>,
+    /// The names of the classes along the last axis of an output, where the file tells them.
+    pub classes: BTreeMap<String, Arc<[String]>>,
+}
+
+impl ModelSpec {
+    /// The names of the classes of an output, where the file tells them.
+    pub fn classes(&self, output: &str) -> Option<&[String]> {
+        self.classes.get(output).map(AsRef::as_ref)
+    }
 }
 
 /// Contents of a tensor.

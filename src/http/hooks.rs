@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::error::ApiError;
 use crate::actors::supervisor::PanicIn;
 use crate::core::status::Room;
-use crate::hooks::{Answers, Hooks};
+use crate::hooks::Hooks;
 
 /// `POST /test/panic/{room}`; `handler` panics right here.
 #[allow(clippy::panic)]
@@ -28,9 +28,10 @@ pub async fn panic(request: HttpRequest, hooks: web::Data<Hooks>) -> Result<Http
 
 /// `POST /test/answer/{how}`: how sessions answer from now on.
 pub async fn answer(request: HttpRequest, hooks: web::Data<Hooks>) -> Result<HttpResponse, ApiError> {
-    let answers = request.match_info().get("how").and_then(Answers::parse).ok_or(ApiError::NoSuchPath)?;
-    hooks.answer(answers);
-    Ok(HttpResponse::Accepted().finish())
+    match request.match_info().get("how").is_some_and(|how| hooks.answer_by_name(how)) {
+        true => Ok(HttpResponse::Accepted().finish()),
+        false => Err(ApiError::NoSuchPath),
+    }
 }
 
 /// `GET /test/running`: the runs under way.

@@ -64,7 +64,9 @@ async fn answer(
     let heavy = plans.iter().any(|plan| plan.form != OutputForm::Binary)
         && outputs.iter().map(json_weight).sum::<usize>() > HEAVY_JSON;
     let render = move || {
-        let labels = model.image.as_ref().and_then(|image| image.labels());
+        // Labels beside the model are the operator's word, and stand above the file's own.
+        let beside = model.image.as_ref().and_then(|image| image.labels());
+        let labels = |output: &str| beside.or_else(|| model.spec.classes(output));
         protocol::render(&model.name, &model.version, id.as_deref(), &outputs, &plans, labels)
     };
     let rendered = if heavy { web::block(render).await.map_err(|_| ApiError::Internal)?? } else { render()? };

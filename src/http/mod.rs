@@ -12,6 +12,7 @@
 //! | `infer`, `frames` | the protocol's inference, and pictures |
 //! | `health`, `models`, `repository` | what is asked without a job |
 //! | `status` | the daemon and its box: status, samples, alerts, the last requests |
+//! | `qualification` | what was measured of the model's quantised form |
 //! | `page` | the page at `/` and its files |
 //! | `error` | the one map from what went wrong to what the client reads |
 
@@ -29,6 +30,7 @@ mod infer;
 mod models;
 pub mod page;
 pub mod protocol;
+mod qualification;
 mod record;
 mod repository;
 mod server;

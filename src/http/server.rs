@@ -12,7 +12,7 @@ use actix_web::{App, FromRequest, Handler, HttpResponse, HttpServer, Resource, R
 use super::body::Pool;
 use super::connections::{Connections, Patience};
 use super::error::ApiError;
-use super::{admin, compress, frames, health, infer, models, page, repository, status, wrap};
+use super::{admin, compress, frames, health, infer, models, page, qualification, repository, status, wrap};
 use crate::actors::board::Board;
 
 /// The longest that a client may go on sending a body that was refused: it reads the answer only afterwards.
@@ -89,6 +89,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(get("/api/v1/history", status::history).wrap(from_fn(compress::compress)))
         .service(get("/api/v1/recorder", status::recorder).wrap(from_fn(compress::compress)))
         .service(post("/api/v1/reload", admin::reload))
+        .service(post("/api/v1/qualify", qualification::qualify))
         .service(get("/v2/models/stats", models::statistics));
     for base in ["/v2/models/{name}", "/v2/models/{name}/versions/{version}"] {
         app.service(get(base, models::metadata))

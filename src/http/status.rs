@@ -7,10 +7,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::qualification::QualificationStatus;
 use crate::actors::alert::{AlertsView, Told, host_name, message, rfc3339};
 use crate::actors::board::{Board, Published};
 use crate::actors::model::ServedModel;
 use crate::actors::monitor::Taken;
+use crate::actors::supervisor::Qualification;
 use crate::core::alert::{Alert, Rule, RuleName};
 use crate::core::canary::Baseline;
 use crate::core::observe::{fullest, gpu_memory_percent};
@@ -29,6 +31,7 @@ struct Status {
     reason: Option<String>,
     phase: &'static str,
     model: Option<Model>,
+    qualification: QualificationStatus,
     queue: Queue,
     traffic: Traffic,
     alerts: Alerts,
@@ -60,7 +63,7 @@ struct Model {
     name: String,
     version: String,
     variant: &'static str,
-    variant_reason: &'static str,
+    variant_reason: String,
     provider: &'static str,
     sha256: String,
     loaded_at: String,
@@ -144,6 +147,7 @@ fn build(board: &Board, now: Instant) -> Status {
             Phase::Stopping => "stopping",
         },
         model: published.model.as_ref().map(|served| model(board, served, &published)),
+        qualification: super::qualification::status(&published.qualification),
         queue: Queue { waiting: board.queue.held(), limit: board.queue.limit() },
         traffic: latest.as_deref().map(traffic).unwrap_or_default(),
         alerts: alerts_of(&published.alerts),
@@ -185,12 +189,9 @@ fn threshold(name: RuleName, rule: &Rule) -> Threshold {
 pub(super) const PROVIDER: &str = "CPUExecutionProvider";
 
 /// The form of the model that is served, and why that one.
-pub(super) fn variant(served: &ServedModel) -> (&'static str, &'static str) {
-    if served.quantized {
-        ("quantized", "preferred by model.use_quantized, and it loads")
-    } else {
-        ("original", "no quantised form is preferred and usable")
-    }
+pub(super) fn variant(served: &ServedModel, known: &Qualification) -> (&'static str, String) {
+    let name = if served.quantized { "quantized" } else { "original" };
+    (name, known.standing.why(known.prefer, served.quantized))
 }
 
 fn last_canary(board: &Board) -> Option<String> {
@@ -207,7 +208,7 @@ fn model(board: &Board, served: &ServedModel, published: &Published) -> Model {
         Baseline::KnownAnswer(_) => "known answer",
         Baseline::AnswerOnly { .. } => "any answer in time",
     };
-    let (variant, variant_reason) = variant(served);
+    let (variant, variant_reason) = variant(served, &published.qualification);
     Model {
         name: served.name.clone(),
         version: served.version.clone(),

@@ -72,7 +72,7 @@ impl ImageModel {
             output: output.name.clone(),
             activation: self.manifest.output.activation,
             top_k: self.manifest.output.top_k,
-            labels: self.labels.clone(),
+            labels: self.labels.clone().or_else(|| spec.classes.get(&output.name).cloned()),
         })
     }
 

@@ -22,5 +22,5 @@ pub use decode::{BYTES_A_PIXEL, Limits, Picture, decode, decode_among};
 pub use error::ImageError;
 pub use file::{read_input, to_input};
 pub use model::ImageModel;
-pub use npy::read_npy;
+pub use npy::{read_npy, read_npy_head};
 pub use scores::Prediction;

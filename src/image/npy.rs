@@ -1,5 +1,7 @@
 //! NumPy's `.npy` files to tensors. Source: NumPy, `numpy.lib.format`, versions 1.0, 2.0 and 3.0.
 
+use std::io::Read;
+
 use bytes::Bytes;
 
 use super::ImageError;
@@ -10,6 +12,12 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// More dimensions than any model takes; NumPy itself stops at 64.
 const MAX_RANK: usize = 64;
 
+/// The longest header that is read from a stream, in bytes; NumPy itself writes some hundred.
+const LONGEST_HEADER: usize = 64 << 10;
+
+const ENDS_IN_HEADER: &str = "it ends within its header: send the whole file";
+const NO_BOOLEAN: &str = "a boolean is neither 0 nor 1: the file is damaged";
+
 /// Reads one array as a tensor called `name`: little-endian, C order, booleans, integers and floats of NumPy.
 ///
 /// # Errors
@@ -19,18 +27,53 @@ pub fn read_npy(bytes: &[u8], name: &str) -> Result<Tensor, ImageError> {
 }
 
 fn parse(bytes: &[u8], name: &str) -> Result<Tensor, String> {
+    let (length, rest) = header_length(bytes)?;
+    let (header, data) = rest.split_at_checked(length).ok_or(ENDS_IN_HEADER)?;
+    let (datatype, shape) = parse_header(header)?;
+    if datatype == DataType::Bool && data.iter().any(|byte| *byte > 1) {
+        return Err(NO_BOOLEAN.to_owned());
+    }
+    Tensor::new(name, datatype, shape, TensorData::Raw(Bytes::copy_from_slice(data))).map_err(|error| error.to_string())
+}
+
+/// Reads no more than the head of an array from a stream, which then stands at its first element.
+///
+/// # Errors
+/// What is wrong with it, and how to write it instead.
+pub fn read_npy_head(stream: &mut impl Read) -> Result<(DataType, Vec<usize>), String> {
+    let cut = |_| ENDS_IN_HEADER.to_owned();
+    let mut start = [0u8; 10];
+    stream.read_exact(&mut start).map_err(cut)?;
+    let mut start = start.to_vec();
+    if start.starts_with(MAGIC) && matches!(start[6], 2 | 3) {
+        let mut more = [0u8; 2];
+        stream.read_exact(&mut more).map_err(cut)?;
+        start.extend(more);
+    }
+    let (length, _) = header_length(&start)?;
+    if length > LONGEST_HEADER {
+        return Err(format!("its header has {length} bytes: write it with numpy.save"));
+    }
+    let mut header = vec![0u8; length];
+    stream.read_exact(&mut header).map_err(cut)?;
+    parse_header(&header)
+}
+
+/// The header's length, and what follows the field that tells it.
+fn header_length(bytes: &[u8]) -> Result<(usize, &[u8]), String> {
     let Some([major, _minor, rest @ ..]) = bytes.strip_prefix(MAGIC) else {
         return Err("it does not begin as a .npy file: write it with numpy.save".to_owned());
     };
-    let (length, rest) = match (major, rest) {
-        (1, [b0, b1, rest @ ..]) => (usize::from(u16::from_le_bytes([*b0, *b1])), rest),
-        (2 | 3, [b0, b1, b2, b3, rest @ ..]) => (u32::from_le_bytes([*b0, *b1, *b2, *b3]) as usize, rest),
-        (1..=3, _) => return Err("it ends within its header: send the whole file".to_owned()),
-        _ => return Err(format!("its format version {major} is not known: write it with numpy.save")),
-    };
-    let (header, data) = rest.split_at_checked(length).ok_or("it ends within its header: send the whole file")?;
-    let header = std::str::from_utf8(header).map_err(|_| "its header is not text: write it with numpy.save")?;
+    match (major, rest) {
+        (1, [b0, b1, rest @ ..]) => Ok((usize::from(u16::from_le_bytes([*b0, *b1])), rest)),
+        (2 | 3, [b0, b1, b2, b3, rest @ ..]) => Ok((u32::from_le_bytes([*b0, *b1, *b2, *b3]) as usize, rest)),
+        (1..=3, _) => Err(ENDS_IN_HEADER.to_owned()),
+        _ => Err(format!("its format version {major} is not known: write it with numpy.save")),
+    }
+}
 
+fn parse_header(header: &[u8]) -> Result<(DataType, Vec<usize>), String> {
+    let header = std::str::from_utf8(header).map_err(|_| "its header is not text: write it with numpy.save")?;
     let order = value_of(header, "fortran_order").unwrap_or_default();
     if order.starts_with("True") {
         return Err("it is in fortran order: save numpy.ascontiguousarray(array) instead".to_owned());
@@ -38,10 +81,7 @@ fn parse(bytes: &[u8], name: &str) -> Result<Tensor, String> {
     let descr = value_of(header, "descr").ok_or("its header names no 'descr': write it with numpy.save")?;
     let datatype = datatype(descr)?;
     let shape = shape(value_of(header, "shape").ok_or("its header names no 'shape': write it with numpy.save")?)?;
-    if datatype == DataType::Bool && data.iter().any(|byte| *byte > 1) {
-        return Err("a boolean is neither 0 nor 1: the file is damaged".to_owned());
-    }
-    Tensor::new(name, datatype, shape, TensorData::Raw(Bytes::copy_from_slice(data))).map_err(|error| error.to_string())
+    Ok((datatype, shape))
 }
 
 /// What follows a key of the header, which is a Python dictionary as text.
@@ -175,6 +215,21 @@ mod tests {
         assert!(refusal(&npy(1, structured, &[0; 4])).contains("structured"));
         let fortran = header("<f4", "(1,)").replace("False", "True");
         assert!(refusal(&npy(1, &fortran, &[0; 4])).contains("ascontiguousarray"));
+    }
+
+    #[test]
+    fn a_stream_stands_at_the_first_element_after_its_head() {
+        for version in 1..=3 {
+            let file = npy(version, &header("<f4", "(2, 3)"), &[7; 24]);
+            let mut stream = file.as_slice();
+            assert_eq!(read_npy_head(&mut stream), Ok((DataType::Fp32, vec![2, 3])));
+            assert_eq!(stream, [7; 24]);
+            for end in 0..file.len() - 24 {
+                assert!(read_npy_head(&mut &file[..end]).is_err());
+            }
+        }
+        let long = [MAGIC, &[2, 0], &u32::MAX.to_le_bytes()].concat();
+        assert!(read_npy_head(&mut long.as_slice()).unwrap_err().contains("numpy.save"));
     }
 
     #[test]

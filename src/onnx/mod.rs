@@ -1,3 +1,8 @@
-//! ONNX files as data: the messages, without a runtime.
+//! ONNX files as data: messages, files, tensors, graphs and their validity, without a runtime.
 
+pub mod check;
+pub mod file;
+pub mod graph;
 pub mod proto;
+pub mod tensor;
+pub mod zipmap;

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ModelConfig;
+use crate::core::standing::Prefer;
 use crate::engine::LoadError;
 use crate::state::StateDirectory;
 
@@ -63,28 +64,31 @@ impl Trials {
             runtime_library: Some(library.to_owned()),
             sha256: None,
             quantized_path: None,
-            use_quantized: false,
+            prefer: Prefer::Original,
             sessions: 1,
             ..config.clone()
         };
         Trials { model, memory: Memory::new(state, version), leaving: AtomicBool::new(false) }
     }
 
-    /// Tries the file, whose SHA-256 this is, unless it has passed before or trials are switched off.
+    /// Tries the file, whose SHA-256 this is, unless it has passed before or trials are switched off; with so many threads
+    /// and within that time, or as it will be loaded.
     ///
     /// # Errors
     /// [`LoadError`]: it crashes the runtime, keeps it too long, or cannot be used.
-    pub fn try_out(&self, path: &Path, sha256: &str) -> Result<(), LoadError> {
-        if !self.model.trial || self.memory.knows(sha256) {
+    pub fn try_out(&self, path: &Path, sha256: &str, within: Option<(usize, Duration)>) -> Result<(), LoadError> {
+        // A file that was tried without its ZipMap was not tried with it.
+        let form = if self.model.keep_zipmap { format!("{sha256} as it is") } else { sha256.to_owned() };
+        if !self.model.trial || self.memory.knows(&form) {
             return Ok(());
         }
         let shown = || path.display().to_string();
         let begun = Instant::now();
-        match self.run(path) {
+        match self.run(path, within) {
             Verdict::Passed => {
                 let took_ms = begun.elapsed().as_millis();
                 tracing::debug!(event = "model_tried", took_ms, "{} has passed its trial", path.display());
-                self.memory.remember(sha256);
+                self.memory.remember(&form);
                 Ok(())
             }
             Verdict::Missing(reason) => Err(LoadError::Missing { path: shown(), reason }),
@@ -101,10 +105,14 @@ impl Trials {
         self.leaving.store(true, Ordering::Release);
     }
 
-    fn run(&self, path: &Path) -> Verdict {
-        let limit = Duration::from_secs_f64(self.model.load_timeout_seconds);
-        let order =
-            Order { model: ModelConfig { path: path.to_owned(), ..self.model.clone() }, parent: std::process::id() };
+    fn run(&self, path: &Path, within: Option<(usize, Duration)>) -> Verdict {
+        let mut model = ModelConfig { path: path.to_owned(), ..self.model.clone() };
+        if let Some((threads, limit)) = within {
+            model.threads = threads;
+            model.load_timeout_seconds = model.load_timeout_seconds.min(limit.as_secs_f64());
+        }
+        let limit = Duration::from_secs_f64(model.load_timeout_seconds);
+        let order = Order { model, parent: std::process::id() };
         match self.watch(&order, limit + GRACE) {
             Ok((ended, said)) => judge(&ended, &said, limit),
             Err(error) => Verdict::NotTried(format!("the system gives no child process for it: {error}")),

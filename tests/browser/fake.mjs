@@ -138,7 +138,7 @@ function told(name, now) {
       name: "digits",
       version: "3",
       variant: "quantized",
-      variant_reason: "preferred by model.use_quantized, and it loads",
+      variant_reason: "qualified on this box: it agrees to 99.20 % on 250 frames (the same best class in 248 of 250 rows), it is 3.10 times as fast (3.02 to 3.17)",
       provider: "CPUExecutionProvider",
       loaded_at: iso(now - 93_000_000),
       takes_pictures: true,

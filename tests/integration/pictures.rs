@@ -71,7 +71,7 @@ fn resized(entry: &Value, picture: &Picture) -> Tensor {
     let spec = ModelSpec {
         inputs: vec![spec("image", DataType::Uint8, vec![-1, height, width, 3])],
         outputs: vec![spec("scores", DataType::Fp32, vec![-1, 10])],
-        left_out: vec![],
+        ..ModelSpec::default()
     };
     let model = ImageModel::beside(&folder.path().join("model.onnx")).unwrap().unwrap();
     model.check(&spec).unwrap().preprocess(picture).unwrap()

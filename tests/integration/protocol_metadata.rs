@@ -50,7 +50,7 @@ fn req_21_outputs_that_are_no_tensors_are_left_out_and_refused() {
         ("optional_beside", "y", "maybe", floats(&[1.0])),
         ("zipmap", "label", "probabilities", crate::wire::x("FP32", json!([1, 3]), json!([1, 5, 2]))),
     ] {
-        let daemon = Setup::fixture(fixture).ready();
+        let daemon = Setup::fixture(fixture).set("model.keep_zipmap", true).ready();
         let outputs = daemon.get(&format!("/v2/models/{fixture}")).json()["outputs"].clone();
         assert_eq!((outputs.as_array().unwrap().len(), &outputs[0]["name"]), (1, &json!(kept)));
         assert_eq!(inferred(&daemon, fixture, &request)["outputs"].as_array().unwrap().len(), 1);

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::core::alert::{Alert, Severity};
+use crate::core::alert::{Alert, RuleName, Severity};
 use crate::telemetry::ALERT_TARGET;
 
 /// The box's name.
@@ -30,6 +30,15 @@ pub fn message(alert: &Alert, firing: bool) -> String {
         format!("{} {}", alert.key.rule, alert.key.instance)
     };
     let samples = if alert.consecutive == 1 { "sample" } else { "samples" };
+    if alert.key.rule == RuleName::QuantizedUnqualified {
+        return match firing {
+            true => format!(
+                "a quantised form is served that failed its qualification on this box, for {} {samples}: the status says why",
+                alert.consecutive
+            ),
+            false => "no quantised form is served any more that failed its qualification".to_owned(),
+        };
+    }
     match (firing, alert.value) {
         (true, Some(value)) => format!(
             "{what} is {value:.1}{unit}, above {:.1}{unit} for {} {samples}",

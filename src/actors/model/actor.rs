@@ -8,12 +8,17 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::canary::Rounds;
-use super::load::{self, Chosen, SessionLoader};
+use super::choose::{self, Chosen};
+use super::load::{self, SessionLoader};
+use super::measure::Bench;
 use super::shelf::{Found, Shelf};
+use super::variant::Form;
 use super::{Chose, Infer, Load, LoadFinished, Ping, Pong, ReviveEngine, ServedModel, StopModel, Told, Unload};
+use crate::actors::board::Board;
 use crate::actors::obituary::Obituary;
 use crate::actors::supervisor::{CanaryChanged, ModelChanged};
 use crate::config::Config;
+use crate::core::standing::Prefer;
 use crate::engine::threads::{Threads, Work};
 use crate::metrics::{Metrics, seconds};
 
@@ -34,14 +39,17 @@ pub struct Model {
     pub(super) shelf: Arc<Shelf>,
     pub(super) supervisor: Recipient<CanaryChanged>,
     pub(super) rounds: Rounds,
-    events: Recipient<ModelChanged>,
-    loader: SessionLoader,
+    pub(super) form: Form,
+    pub(super) board: Arc<Board>,
+    pub(super) bench: Arc<Bench>,
+    pub(super) events: Recipient<ModelChanged>,
+    pub(super) loader: SessionLoader,
     name: String,
     /// Loads on request; the first is under way.
     loads: VecDeque<Option<Waiter>>,
     /// The number of the choice that is awaited: an unload makes the one before void.
     choice: u64,
-    stopping: bool,
+    pub(super) stopping: bool,
     _obituary: Obituary,
 }
 
@@ -60,6 +68,10 @@ pub struct ModelParts {
     pub loader: SessionLoader,
     /// The name to serve under.
     pub name: String,
+    /// The requests that went before.
+    pub board: Arc<Board>,
+    /// What measures the quantised form.
+    pub bench: Arc<Bench>,
 }
 
 /// What a load is for.
@@ -79,7 +91,7 @@ impl Model {
         canary: Recipient<CanaryChanged>,
         obituary: Obituary,
     ) -> Model {
-        let ModelParts { config, threads, metrics, shelf, loader, name } = parts;
+        let ModelParts { config, threads, metrics, shelf, loader, name, board, bench } = parts;
         Model {
             config,
             threads,
@@ -87,6 +99,9 @@ impl Model {
             shelf,
             supervisor: canary,
             rounds: Rounds::default(),
+            form: Form::default(),
+            board,
+            bench,
             events,
             loader,
             name,
@@ -116,16 +131,18 @@ impl Model {
         }
     }
 
-    fn load(&mut self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &mut Context<Self>) {
+    /// Puts a load on the engine's queue; whether the queue took it.
+    pub(super) fn load(&mut self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &mut Context<Self>) -> bool {
         if self.stopping {
-            return;
+            return false;
         }
         self.shelf.set_unwanted(false);
         if self.shelf.served().is_none() {
             self.events.do_send(ModelChanged::Loading);
         }
         // The waiter of a load that is sent back sees its reply dropped.
-        if self.threads.send(self.load_work(Purpose::Replace, chosen, reply)).is_err() {
+        let is_sent = self.threads.send(self.load_work(Purpose::Replace, chosen, reply)).is_ok();
+        if !is_sent {
             tracing::warn!(
                 event = "load_put_off",
                 "the engine takes no load now: tried again in {} s, where no model is loaded",
@@ -133,6 +150,7 @@ impl Model {
             );
             self.retry(context);
         }
+        is_sent
     }
 
     /// Begins the first load that waits. While a model serves, the file is looked at and tried beside the engine, so
@@ -154,7 +172,7 @@ impl Model {
         let choice = self.choice;
         let chooser = std::thread::Builder::new().name("trial".to_owned());
         let started =
-            chooser.spawn(move || address.do_send(Chose { choice, result: load::choose(&config.model, &loader) }));
+            chooser.spawn(move || address.do_send(Chose { choice, result: choose::choose(&config.model, &loader) }));
         if let Err(error) = started {
             tracing::error!(event = "thread_refused", "the system gives no thread for a load: {error}");
             self.loads.pop_front();
@@ -188,10 +206,15 @@ impl Actor for Model {
     fn started(&mut self, context: &mut Self::Context) {
         match self.shelf.move_in(context.address().recipient()) {
             // The canary's state is not known to this room: its first word follows soon.
-            Found::Served(served) => self.events.do_send(ModelChanged::Ready(served)),
+            Found::Served(served) => {
+                self.events.do_send(ModelChanged::Ready(Arc::clone(&served)));
+                self.took_over(&served, self.shelf.standing(), context);
+            }
             Found::Unwanted => self.events.do_send(ModelChanged::Unloaded),
             Found::Loading => self.events.do_send(ModelChanged::Loading),
-            Found::Nothing => self.load(None, None, context),
+            Found::Nothing => {
+                self.load(None, None, context);
+            }
         }
         self.start_canary(context);
     }
@@ -231,7 +254,9 @@ impl Handler<Chose> for Model {
         }
         let reply = self.loads.pop_front().flatten();
         match chose.result {
-            Ok(chosen) => self.load(Some(chosen), reply, context),
+            Ok(chosen) => {
+                self.load(Some(chosen), reply, context);
+            }
             Err(error) => self.finished(LoadFinished { result: Err(error), reply }, context),
         }
         self.next_load(context);
@@ -303,12 +328,14 @@ impl Model {
         // The shelf, and not the message, says how things stand: another load may have ended meanwhile.
         let event = match (result, self.shelf.served()) {
             (Ok(()), Some(served)) => {
-                say_ready(&served);
+                say_ready(&served, self.config.model.prefer);
                 self.restart_rounds();
+                self.took_over(&served, served.standing.clone(), context);
                 ModelChanged::Ready(served)
             }
             (Ok(()), None) => {
                 tracing::info!(event = "model_unloaded", "the model is taken out on request");
+                self.nothing_serves();
                 ModelChanged::Unloaded
             }
             (Err(error), Some(served)) => {
@@ -326,7 +353,7 @@ impl Model {
     }
 }
 
-fn say_ready(served: &ServedModel) {
+fn say_ready(served: &ServedModel, prefer: Prefer) {
     tracing::info!(
         event = "model_ready",
         model = served.name,
@@ -334,6 +361,7 @@ fn say_ready(served: &ServedModel) {
         path = %served.path.display(),
         sha256 = served.sha256,
         quantized = served.quantized,
+        why = served.standing.why(prefer, served.quantized),
         load_ms = served.load_duration.as_millis(),
         "model '{}' from {} is loaded and warm",
         served.name,
@@ -347,6 +375,7 @@ impl Handler<StopModel> for Model {
     fn handle(&mut self, _: StopModel, _: &mut Self::Context) {
         self.stopping = true;
         self.loader.leave();
+        self.bench.end();
         self.end_rounds();
     }
 }

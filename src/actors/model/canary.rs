@@ -33,6 +33,11 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
+    /// The canary's last word.
+    pub(super) fn word(&self) -> Option<CanaryState> {
+        self.state.clone()
+    }
+
     /// Whether the last canary got no answer in time.
     pub(super) fn is_silent(&self) -> bool {
         self.silent

@@ -10,26 +10,39 @@ use std::time::{Duration, Instant, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::ServedModel;
+use super::choose::{self, Chosen, choose, leave_out};
 use crate::config::ModelConfig;
 use crate::core::canary::{self, Baseline};
+use crate::core::standing::Standing;
 use crate::core::tensor::{ModelSpec, Tensor};
 use crate::engine::cancel::{Cancel, Interrupt, Reason};
 use crate::engine::{Call, LoadError, RunError, Session};
 use crate::image::{self, BoundImageModel, ImageModel};
+use crate::qualify::Receipts;
 
 /// Makes sessions of a file; what stands behind it is not this room's business.
 pub trait Loader: Send + Sync {
-    /// Tries the file, whose SHA-256 this is, where a crash does no harm.
+    /// Tries the file, whose SHA-256 this is, where a crash does no harm; with so many threads and within that time, or
+    /// as it will be loaded.
     ///
     /// # Errors
     /// [`LoadError`]: it must not be loaded here.
-    fn try_out(&self, path: &Path, sha256: &str) -> Result<(), LoadError>;
+    fn try_out(&self, path: &Path, sha256: &str, within: Option<(usize, Duration)>) -> Result<(), LoadError>;
 
     /// Makes one session, until the switch ends it.
     ///
     /// # Errors
     /// [`LoadError`]
     fn session(&self, path: &Path, cancel: &Cancel) -> Result<Box<dyn Session>, LoadError>;
+
+    /// Makes one session with so many threads, for measuring.
+    ///
+    /// # Errors
+    /// [`LoadError`]
+    fn light_session(&self, path: &Path, threads: usize, cancel: &Cancel) -> Result<Box<dyn Session>, LoadError>;
+
+    /// What was measured on this box.
+    fn receipts(&self) -> &Receipts;
 
     /// Ends what [`Loader::try_out`] is doing: the daemon leaves.
     fn leave(&self);
@@ -46,14 +59,6 @@ pub struct Loaded {
     pub served: ServedModel,
 }
 
-/// A file that is the pinned one, where one is pinned, and has passed its trial.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chosen {
-    path: PathBuf,
-    sha256: String,
-    quantized: bool,
-}
-
 /// Loads the configured model: the quantised form where it is preferred and usable, else the original.
 ///
 /// # Errors
@@ -62,24 +67,7 @@ pub fn load(config: &ModelConfig, name: &str, loader: &SessionLoader) -> Result<
     load_until(config, name, None, loader, &Cancel::default())
 }
 
-/// Looks at the configured files and tries one out, which takes as long as a load and needs no engine thread.
-///
-/// # Errors
-/// [`LoadError`] of the original.
-pub fn choose(config: &ModelConfig, loader: &SessionLoader) -> Result<Chosen, LoadError> {
-    if config.use_quantized {
-        match &config.quantized_path {
-            None => leave_out("model.use_quantized is set, but model.quantized_path is not"),
-            Some(path) => match examine(path, None, loader) {
-                Ok(chosen) => return Ok(Chosen { quantized: true, ..chosen }),
-                Err(error) => leave_out(&error.to_string()),
-            },
-        }
-    }
-    examine(&config.path, config.sha256.as_deref(), loader)
-}
-
-/// Loads the file that [`choose`] gave, or gives now, until `cancel` ends it; the original where that was the quantised
+/// Loads the file that [`choose()`] gave, or gives now, until `cancel` ends it; the original where that was the quantised
 /// form and it does not load here.
 ///
 /// # Errors
@@ -95,25 +83,12 @@ pub fn load_until(
     match load_file(config, name, &chosen, loader, cancel) {
         Err(error) if chosen.quantized => {
             leave_out(&error.to_string());
-            let original = examine(&config.path, config.sha256.as_deref(), loader)?;
+            let standing = Standing::Unusable { reason: error.to_string() };
+            let original = choose::original(config, standing, loader)?;
             load_file(config, name, &original, loader, cancel)
         }
         result => result,
     }
-}
-
-fn leave_out(why: &str) {
-    tracing::warn!(event = "quantized_left_out", "the original model is served: {why}");
-}
-
-fn examine(path: &Path, pin: Option<&str>, loader: &SessionLoader) -> Result<Chosen, LoadError> {
-    let sha256 = hash(path)?;
-    if let Some(pin) = pin.filter(|pin| !pin.eq_ignore_ascii_case(&sha256)) {
-        let reason = format!("its SHA-256 is {sha256}, but model.sha256 asks for {pin}");
-        return Err(LoadError::Unusable { path: path.display().to_string(), reason });
-    }
-    loader.try_out(path, &sha256)?;
-    Ok(Chosen { path: path.to_owned(), sha256, quantized: false })
 }
 
 fn load_file(
@@ -138,8 +113,9 @@ fn load_file(
 }
 
 /// The switch of one file's load: ended by its limit, or by the one above it.
-struct Watch {
-    cancel: Arc<Cancel>,
+pub(super) struct Watch {
+    /// The switch.
+    pub(super) cancel: Arc<Cancel>,
     finished: Option<mpsc::Sender<()>>,
     watcher: Option<JoinHandle<()>>,
 }
@@ -153,7 +129,7 @@ impl Interrupt for Pass {
 }
 
 impl Watch {
-    fn over(above: &Cancel, limit: Duration) -> Watch {
+    pub(super) fn over(above: &Cancel, limit: Duration) -> Watch {
         let cancel = Arc::new(Cancel::default());
         if let Err(reason) = above.begin(Arc::new(Pass(Arc::clone(&cancel)))) {
             cancel.cancel(reason);
@@ -193,7 +169,11 @@ fn make(
     let Some(spec) = sessions.first().map(|session| session.spec().clone()) else {
         return Err(unusable("no session was made".to_owned()));
     };
-    let (image, sample) = image_model(path, &spec).map_err(unusable)?;
+    let (image, sample) = match image_model(path, &spec).map_err(unusable)? {
+        // A quantised form in a folder of its own takes pictures as the original does.
+        (None, _) if chosen.quantized => image_model(&config.path, &spec).map_err(unusable)?,
+        found => found,
+    };
     let canary_inputs = canary_inputs(image.as_ref().zip(sample.as_deref()), config, &spec).map_err(unusable)?;
     let mut baseline = None;
     for session in &mut sessions {
@@ -210,6 +190,7 @@ fn make(
         path: path.to_owned(),
         sha256: chosen.sha256.clone(),
         quantized: chosen.quantized,
+        standing: chosen.standing.clone(),
         spec,
         image,
         sample,
@@ -247,7 +228,7 @@ pub fn hash(path: &Path) -> Result<String, LoadError> {
 }
 
 /// How pictures become input, and the sample, as `model.toml` beside the model says.
-fn image_model(path: &Path, spec: &ModelSpec) -> Result<(Option<BoundImageModel>, Option<PathBuf>), String> {
+pub(super) fn image_model(path: &Path, spec: &ModelSpec) -> Result<(Option<BoundImageModel>, Option<PathBuf>), String> {
     let Some(model) = ImageModel::beside(path).map_err(|error| error.to_string())? else { return Ok((None, None)) };
     let bound = model.check(spec).map_err(|problems| format!("{}: {}", model.path().display(), problems.join("; ")))?;
     Ok((Some(bound), model.sample().map(Path::to_owned)))

@@ -9,12 +9,17 @@
 //! | [`Chose`] | a thread of the room's own | – | the file of a load on request was looked at |
 //! | [`LoadFinished`] | engine thread, by the shelf | – | a load has ended |
 //! | [`Ping`] | supervisor | [`Pong`], at once | does the room still answer, and the engine? |
+//! | [`Requalify`] | http | at once | measure the quantised form anew, whatever is known of it |
+//! | [`Qualified`] | the thread that measures | – | the quantised form was measured |
 //! | [`StopModel`] | supervisor | – | no more canaries and loads |
 
 mod actor;
 mod canary;
+pub mod choose;
 pub mod load;
+pub mod measure;
 mod shelf;
+mod variant;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -23,6 +28,7 @@ use actix::{Message, MessageResponse};
 use tokio::sync::oneshot;
 
 use crate::core::canary::Baseline;
+use crate::core::standing::Standing;
 use crate::core::tensor::{ModelSpec, Tensor};
 use crate::engine::LoadError;
 use crate::engine::job::Job;
@@ -43,6 +49,8 @@ pub struct ServedModel {
     pub sha256: String,
     /// Whether it is the quantised form.
     pub quantized: bool,
+    /// What was known of the quantised form when it was loaded.
+    pub standing: Standing,
     /// What it takes and gives.
     pub spec: ModelSpec,
     /// How pictures become its input, where `model.toml` says so.
@@ -97,7 +105,7 @@ pub struct Chose {
     /// The number that it was begun with.
     pub choice: u64,
     /// What may be loaded, or why nothing may.
-    pub result: Result<load::Chosen, LoadError>,
+    pub result: Result<choose::Chosen, LoadError>,
 }
 
 /// A load, or the opposite, has ended; the shelf holds what came of it.
@@ -120,6 +128,21 @@ pub struct Ping;
 pub struct Pong {
     /// Whether the canary got no answer in time.
     pub engine_silent: bool,
+}
+
+/// Measure the quantised form anew, and forget what is known of it.
+#[derive(Message)]
+#[rtype(result = "Result<(), String>")]
+pub struct Requalify;
+
+/// The quantised form was measured, or could not be.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Qualified {
+    /// The number that it was begun with.
+    pub number: u64,
+    /// What came of it.
+    pub outcome: measure::Outcome,
 }
 
 /// No more canaries and loads: the daemon leaves.

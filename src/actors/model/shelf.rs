@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix::Recipient;
 
 use super::{LoadFinished, ServedModel};
+use crate::core::standing::Standing;
 use crate::engine::Session;
 use crate::engine::threads::SessionPool;
 
@@ -18,6 +19,8 @@ struct Inner {
     /// An operator took the model out, or will have.
     unwanted: bool,
     loads: usize,
+    /// What is known of the quantised form.
+    standing: Standing,
     room: Option<Recipient<LoadFinished>>,
 }
 
@@ -41,6 +44,15 @@ impl Shelf {
     /// The model that the engine holds.
     pub fn served(&self) -> Option<Arc<ServedModel>> {
         self.inner().served.clone()
+    }
+
+    /// What is known of the quantised form.
+    pub(super) fn standing(&self) -> Standing {
+        self.inner().standing.clone()
+    }
+
+    pub(super) fn set_standing(&self, standing: Standing) {
+        self.inner().standing = standing;
     }
 
     /// Whether an operator wants no model.

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::core::alert::{Moment, RuleName};
 use crate::core::observe::{Service, values, watched_through};
 use crate::core::sample::Sample;
+use crate::core::standing::Prefer;
 use crate::core::status::Room;
 use crate::metrics::seconds;
 use crate::probe::runner::{Outcome, Runner, Trouble};
@@ -136,7 +137,11 @@ impl Monitor {
         self.seen_requests = last;
         let elapsed = self.last.map(|last| now.saturating_duration_since(last).as_secs_f64());
         self.last = Some(now);
+        let published = self.board.published();
+        let by_rule = published.qualification.prefer == Prefer::Quantized
+            && published.model.as_ref().is_some_and(|model| model.quantized);
         Service {
+            quantized_unqualified: by_rule.then(|| published.qualification.standing.is_failure()),
             traffic,
             requests_per_second: elapsed.filter(|e| *e > 0.0).map_or(0.0, |e| traffic.requests as f64 / e),
             queue_waiting: self.board.queue.held(),

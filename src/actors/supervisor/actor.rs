@@ -169,6 +169,7 @@ impl Supervisor {
                 infer: model.clone().recipient(),
                 load: model.clone().recipient(),
                 unload: model.clone().recipient(),
+                qualify: model.clone().recipient(),
             });
             web.do_send(SetDoor(door));
             web.do_send(Publish(Arc::new(self.published.clone())));
@@ -329,6 +330,10 @@ impl Supervisor {
         let state = match changed {
             ModelChanged::Loading => ModelState::Loading,
             ModelChanged::Unloaded => ModelState::Unloaded,
+            ModelChanged::Stands(qualification) => {
+                self.published.qualification = qualification;
+                return self.announce();
+            }
             ModelChanged::Ready(model) => {
                 if self.published.status.phase == Phase::Starting {
                     greet(&self.board, &model);

@@ -32,6 +32,7 @@ use serde::Serialize;
 use super::alert::AlertsView;
 use super::model::ServedModel;
 use crate::core::alert::{Action, RuleName};
+use crate::core::standing::{Prefer, Standing};
 use crate::core::status::{CanaryState, Room};
 use crate::engine::LoadError;
 
@@ -71,6 +72,19 @@ pub enum ModelChanged {
     Failed(LoadError),
     /// It was taken out.
     Unloaded,
+    /// Something else is known of its quantised form.
+    Stands(Arc<Qualification>),
+}
+
+/// What is known of the quantised form, for whoever asks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Qualification {
+    /// Which form is to be served.
+    pub prefer: Prefer,
+    /// What is known.
+    pub standing: Standing,
+    /// Whether a swap is watched, and may be taken back.
+    pub is_watched: bool,
 }
 
 /// The canary's word has changed.

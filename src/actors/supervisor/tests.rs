@@ -27,18 +27,27 @@ use crate::engine::fake::FakeSession;
 use crate::engine::threads::Threads;
 use crate::engine::{LoadError, Session};
 use crate::metrics::Metrics;
+use crate::qualify::Receipts;
 use crate::state::StateDirectory;
 
 /// Takes any file for a model.
-struct FakeLoader;
+struct FakeLoader(Receipts);
 
 impl Loader for FakeLoader {
-    fn try_out(&self, _: &Path, _: &str) -> Result<(), LoadError> {
+    fn try_out(&self, _: &Path, _: &str, _: Option<(usize, Duration)>) -> Result<(), LoadError> {
         Ok(())
     }
 
     fn session(&self, _: &Path, _: &Cancel) -> Result<Box<dyn Session>, LoadError> {
         Ok(Box::new(FakeSession { spec: ModelSpec::default(), takes: Duration::ZERO }))
+    }
+
+    fn light_session(&self, path: &Path, _: usize, cancel: &Cancel) -> Result<Box<dyn Session>, LoadError> {
+        self.session(path, cancel)
+    }
+
+    fn receipts(&self) -> &Receipts {
+        &self.0
     }
 
     fn leave(&self) {}
@@ -75,8 +84,10 @@ impl House {
             threads: Arc::clone(&threads),
             metrics,
             shelf: Arc::new(Shelf::default()),
-            loader: Arc::new(FakeLoader),
+            loader: Arc::new(FakeLoader(Receipts::new(Arc::new(StateDirectory::in_memory()), "0"))),
             name: "fake".into(),
+            board: Arc::clone(&board),
+            bench: Arc::default(),
         };
         let built = Arc::<Mutex<Vec<Instant>>>::default();
         let servers = Arc::<Servers>::default();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::super::{Config, DEFAULT_FILE, Environment, Overrides, Place, captured_environment, load, load_from};
 use super::Bench;
 use crate::core::alert::RuleName;
+use crate::core::standing::Prefer;
 
 #[test]
 fn nothing_given_means_the_defaults() {
@@ -96,7 +97,7 @@ fn the_older_names_keep_working() {
             Bench::new("model.quantized_path = 'file.onnx'").variable(OLD_PATH, "q.onnx").variable(OLD_USE, word);
         let model = bench.load().unwrap().config.model;
         assert_eq!(model.quantized_path, Some("q.onnx".into()), "{word}");
-        assert_eq!(model.use_quantized, on, "{word}");
+        assert_eq!(model.prefer, if on { Prefer::Quantized } else { Prefer::Original }, "{word}");
     }
 }
 
@@ -106,29 +107,30 @@ fn the_older_names_give_way_to_the_newer() {
         .variable(OLD_PATH, "old.onnx")
         .variable(OLD_USE, "true")
         .variable("EDGE_SERVICE__MODEL__QUANTIZED_PATH", "new.onnx")
-        .variable("EDGE_SERVICE__MODEL__USE_QUANTIZED", "false");
+        .variable("EDGE_SERVICE__MODEL__PREFER", "original");
     let model = bench.load().unwrap().config.model;
     assert_eq!(model.quantized_path, Some("new.onnx".into()));
-    assert!(!model.use_quantized);
+    assert_eq!(model.prefer, Prefer::Original);
 }
 
 #[test]
 fn an_empty_older_name_counts_as_unset() {
-    let bench = Bench::new("model.use_quantized = true").variable(OLD_PATH, "").variable(OLD_USE, "");
+    let bench = Bench::new("model.prefer = 'quantized'").variable(OLD_PATH, "").variable(OLD_USE, "");
     let model = bench.load().unwrap().config.model;
     assert_eq!(model.quantized_path, None);
-    assert!(model.use_quantized);
+    assert_eq!(model.prefer, Prefer::Quantized);
+    assert_eq!(Bench::new("").load().unwrap().config.model.prefer, Prefer::Qualified);
 }
 
 #[test]
 fn a_model_on_the_command_line_switches_the_quantised_form_off() {
-    let mut bench = Bench::new("model.use_quantized = true\nmodel.quantized_path = 'file.onnx'")
+    let mut bench = Bench::new("model.prefer = 'quantized'\nmodel.quantized_path = 'file.onnx'")
         .variable(OLD_PATH, "old.onnx")
         .variable(OLD_USE, "perhaps");
     bench.overrides.model = Some("mine.onnx".into());
     let loaded = bench.load().unwrap();
     assert_eq!(loaded.config.model.quantized_path, None);
-    assert!(!loaded.config.model.use_quantized);
+    assert_eq!(loaded.config.model.prefer, Prefer::Original);
     assert!(!loaded.places.contains_key("model.quantized_path"));
 }
 

@@ -59,7 +59,7 @@ fn every_layer_reports_in_one_go() {
         [
             "edge.toml:1: server.wrokers: unknown key; did you mean server.workers?",
             "edge.toml:2: model.queue_limit: -1 is out of range: expected a whole number from 0",
-            "EDGE_SERVICE_USE_QUANTIZED_MODEL: model.use_quantized: expected true or false, found \"perhaps\"",
+            "EDGE_SERVICE_USE_QUANTIZED_MODEL: model.prefer: expected true or false, found \"perhaps\"",
             "EDGE_SERVICE__MODEL__CANARY_TOLERANCE: model.canary_tolerance: inf is out of range: expected 0 to 1",
             "EDGE_SERVICE__MODLE__TOP_K: unknown variable; did you mean EDGE_SERVICE__MODEL__TOP_K?",
             "EDGE_SERVICE__SERVER__WORKERS: server.workers: expected a whole number, found the text \"three\"",

@@ -78,8 +78,11 @@ fn the_manual_has_every_rule_with_its_defaults_and_every_key_of_a_rule() {
 #[test]
 fn the_schema_is_read_off_the_types() {
     let schema = Schema::new();
-    assert_eq!(schema.sections[..6], ["server", "model", "log", "monitor", "recorder", "alerts"]);
-    assert_eq!(schema.keys.len(), 38 + 3 + 1 + 6 + 3 + 15 * 11);
+    let sections = ["server", "model", "model.qualify", "model.rollback", "log", "monitor", "recorder", "alerts"];
+    assert_eq!(schema.sections[..8], sections);
+    let of_rules = schema.keys.iter().filter(|key| key.section.starts_with("alerts.rules.")).count();
+    assert_eq!(of_rules, crate::core::alert::RuleName::ALL.len() * 11);
+    assert!(schema.keys.len() > of_rules + 50, "{} keys", schema.keys.len());
     let key = schema.key("model", "canary_seconds").unwrap();
     assert_eq!((key.kind, key.variable.as_str()), (Kind::Number, "EDGE_SERVICE__MODEL__CANARY_SECONDS"));
     assert_eq!(schema.key("model", "sha256").unwrap().kind, Kind::Text);

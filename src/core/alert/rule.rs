@@ -42,11 +42,13 @@ pub enum RuleName {
     NotReady,
     /// Restarts of rooms within the restart window.
     Restarts,
+    /// 100 while a quantised form is served that failed its qualification, else 0.
+    QuantizedUnqualified,
 }
 
 impl RuleName {
     /// Every rule, in the order in which they are shown.
-    pub const ALL: [RuleName; 15] = [
+    pub const ALL: [RuleName; 16] = [
         RuleName::Cpu,
         RuleName::Memory,
         RuleName::Swap,
@@ -62,6 +64,7 @@ impl RuleName {
         RuleName::Queue,
         RuleName::NotReady,
         RuleName::Restarts,
+        RuleName::QuantizedUnqualified,
     ];
 
     /// The word for configuration, logs and labels.
@@ -82,6 +85,7 @@ impl RuleName {
             RuleName::Queue => "queue",
             RuleName::NotReady => "not_ready",
             RuleName::Restarts => "restarts",
+            RuleName::QuantizedUnqualified => "quantized_unqualified",
         }
     }
 

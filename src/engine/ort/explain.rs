@@ -53,7 +53,8 @@ pub(super) fn without_source(text: &str) -> String {
             // A word of the sentence may stand right before it.
             let glued = word.find("/onnxruntime_src/").unwrap_or(0);
             let said = text.get(..at + glued).unwrap_or_default();
-            return format!("{said}{}", without_signature(rest));
+            // One place's words may quote another's.
+            return format!("{said}{}", without_source(without_signature(rest)));
         }
         at += word.len() + 1;
     }
@@ -120,11 +121,12 @@ mod tests {
             ),
             ("Got invalid dimensions for input: x", "Got invalid dimensions for input: x"),
             (
-                "Load model from /m failed:/onnxruntime_src/b.h:46 void f(const int&) Old",
+                "Load model from /m failed:/onnxruntime_src/b.h:46 void onnxruntime::f(const int&) Old",
                 "Load model from /m failed:Old",
             ),
             ("t.cc:3 operator() Bad shape (1)", "Bad shape (1)"),
             ("a.cc:1 alone", "alone"),
+            ("a.cc:1 f Wrong: tensor.cc:57 Size is negative", "Wrong: is negative"),
             ("ratio 3.h:x is odd (1) 12:30", "ratio 3.h:x is odd (1) 12:30"),
         ] {
             assert_eq!(without_source(said), told);

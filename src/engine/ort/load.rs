@@ -1,5 +1,8 @@
 //! From a file to a session: what it takes and gives, and one clear line for a file that is of no use.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +11,7 @@ use ort::session::builder::{GraphOptimizationLevel, LoadCanceler, SessionBuilder
 use ort::value::ValueType;
 
 use super::explain::explain;
-use super::{OrtSession, Runtime, one_line, value};
+use super::{OrtSession, Runtime, one_line, value, zipmap};
 use crate::core::tensor::{ANY_RANK, ModelSpec, TensorSpec};
 use crate::engine::LoadError;
 use crate::engine::cancel::{Cancel, Interrupt};
@@ -22,6 +25,8 @@ pub struct LoadOptions {
     pub spinning: bool,
     /// Whether memory is kept between runs.
     pub memory_arena: bool,
+    /// Whether a `ZipMap` stays at the end of the graph, and its output is left out.
+    pub keep_zipmap: bool,
 }
 
 /// Ends a load between two of the runtime's steps.
@@ -40,17 +45,101 @@ impl Interrupt for Load {
 /// [`LoadError`] says what is wrong with the file, in one line.
 pub fn load(runtime: &Runtime, path: &Path, options: &LoadOptions, cancel: &Cancel) -> Result<OrtSession, LoadError> {
     let unusable = |reason: String| LoadError::Unusable { path: path.display().to_string(), reason };
+    let changed = if options.keep_zipmap { None } else { zipmap::taken_out(path) };
     let mut builder = builder(runtime, options).map_err(|error| unusable(one_line(error.message())))?;
+    if changed.is_some() {
+        builder = zipmap::beside(builder, path).map_err(|error| unusable(one_line(error.message())))?;
+    }
     cancel.begin(Arc::new(Load(builder.canceler()))).map_err(|_| unusable("its load was ended".to_owned()))?;
-    let session = builder.commit_from_file(path);
+    let changed = changed.and_then(|(bytes, taken)| match builder.commit_from_memory(&bytes) {
+        Ok(session) => Some((session, taken)),
+        Err(error) => {
+            if cancel.reason().is_none() {
+                let reason = one_line(error.message());
+                tracing::warn!(event = "zipmap_kept", "the ZipMap of {} stays: without it, {reason}", path.display());
+            }
+            None
+        }
+    });
+    let (session, taken) = match changed {
+        Some((session, taken)) => (Ok(session), taken),
+        None => (builder.commit_from_file(path), Vec::new()),
+    };
     cancel.end();
     let session = session.map_err(|error| unusable(explain(&one_line(error.message()))))?;
-    let spec = spec(&session).map_err(unusable)?;
+    let mut spec = spec(&session).map_err(unusable)?;
+    spec.classes = taken.into_iter().map(|taken| (taken.output, taken.classes.into())).collect();
     Ok(OrtSession { session, spec })
 }
 
+/// How much a graph is rewritten when it is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Optimize {
+    /// Not at all: every tensor of the graph is there, computed as the graph says.
+    Nothing,
+    /// All that the runtime can do.
+    All,
+}
+
+/// Loads a model of bytes, of which no trace is left behind; contents of tensors must be in them.
+///
+/// # Errors
+/// One line: what is wrong with the model.
+pub fn load_bytes(
+    runtime: &Runtime,
+    model: &[u8],
+    options: &LoadOptions,
+    optimize: Optimize,
+) -> Result<OrtSession, String> {
+    let level = match optimize {
+        Optimize::Nothing => GraphOptimizationLevel::Disable,
+        Optimize::All => GraphOptimizationLevel::All,
+    };
+    let builder = builder(runtime, options).and_then(|builder| builder.with_optimization_level(level).map_err(plain));
+    let session = builder.and_then(|mut builder| builder.commit_from_memory(model));
+    let session = session.map_err(|error| explain(&one_line(error.message())))?;
+    let spec = spec(&session)?;
+    Ok(OrtSession { session, spec })
+}
+
+/// The model at `path`, or of `bytes` in its place, as the runtime's first level of rewriting leaves it: standard operators,
+/// constants and normalisations folded. Nothing is written to a disk: the file that the runtime writes lies in memory.
+///
+/// # Errors
+/// One line: what is wrong with the model.
+pub fn simplify(runtime: &Runtime, path: &Path, bytes: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let failed = |error: std::io::Error| format!("its simpler form cannot be kept in memory: {error}");
+    // SAFETY: the name is terminated, and the descriptor is owned by nothing else.
+    let mut file = unsafe {
+        match libc::memfd_create(c"edge-service-model".as_ptr(), libc::MFD_CLOEXEC) {
+            -1 => return Err(failed(std::io::Error::last_os_error())),
+            descriptor => File::from_raw_fd(descriptor),
+        }
+    };
+    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false, keep_zipmap: true };
+    let session = builder(runtime, &options)
+        .and_then(|builder| builder.with_optimization_level(GraphOptimizationLevel::Level1).map_err(plain))
+        .and_then(|builder| {
+            builder.with_optimized_model_path(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(plain)
+        })
+        .and_then(|mut builder| match bytes {
+            Some(bytes) => builder.commit_from_memory(bytes),
+            None => builder.commit_from_file(path),
+        });
+    drop(session.map_err(|error| explain(&one_line(error.message())))?);
+    let mut simpler = Vec::new();
+    if let Ok(about) = file.metadata() {
+        simpler.reserve_exact(usize::try_from(about.len()).unwrap_or(0));
+    }
+    file.read_to_end(&mut simpler).map_err(failed)?;
+    Ok(simpler)
+}
+
+fn plain(error: ort::Error<SessionBuilder>) -> ort::Error {
+    ort::Error::new(error.message())
+}
+
 fn builder(runtime: &Runtime, options: &LoadOptions) -> ort::Result<SessionBuilder> {
-    let plain = |error: ort::Error<SessionBuilder>| ort::Error::new(error.message());
     let builder = ort::session::Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(plain)?
@@ -96,7 +185,7 @@ fn spec(session: &ort::session::Session) -> Result<ModelSpec, String> {
             "none of its outputs is a tensor that the protocol can name: export it with tensor outputs".to_owned()
         );
     }
-    Ok(ModelSpec { inputs, outputs, left_out })
+    Ok(ModelSpec { inputs, outputs, left_out, ..ModelSpec::default() })
 }
 
 #[derive(Clone, Copy)]

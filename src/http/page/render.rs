@@ -103,7 +103,7 @@ fn firing(alert: &Alert) -> String {
     let unit = unit(alert.key.rule.unit());
     let measure = match alert.value {
         // Ready or not has no measure.
-        _ if alert.key.rule == RuleName::NotReady => String::new(),
+        _ if matches!(alert.key.rule, RuleName::NotReady | RuleName::QuantizedUnqualified) => String::new(),
         Some(value) => format!("{}, limit {}, ", with_unit(value, unit), with_unit(alert.threshold, unit)),
         None => "no value, ".to_owned(),
     };

@@ -174,14 +174,14 @@ fn facts(board: &Board, published: &Published) -> Vec<Fact> {
     match &published.model {
         None => facts.push(fact("Model", "none".to_owned(), String::new())),
         Some(model) => {
-            let (variant, why) = status::variant(model);
+            let (variant, why) = status::variant(model, &published.qualification);
             let provider = status::PROVIDER.trim_end_matches("ExecutionProvider");
             let (canary, reason) = match &published.status.canary {
                 CanaryState::Well => ("well", String::new()),
                 CanaryState::Failing { reason } => ("failing", reason.clone()),
             };
             facts.push(fact("Model", format!("{} {}", model.name, model.version), String::new()));
-            facts.push(fact("Variant", variant.to_owned(), why.to_owned()));
+            facts.push(fact("Variant", variant.to_owned(), why));
             facts.push(fact("Runs on", provider.to_owned(), String::new()));
             facts.push(fact("Canary", canary.to_owned(), reason));
         }

@@ -39,11 +39,19 @@ pub struct TensorMetadata {
     pub datatype: &'static str,
     /// Dimensions, the batch included; -1 where any size goes, empty for a scalar.
     pub shape: Vec<i64>,
+    /// The classes along the last dimension, where the model's file names them: a member of our own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
 }
 
 impl TensorMetadata {
-    fn new(spec: &TensorSpec) -> TensorMetadata {
-        TensorMetadata { name: spec.name.clone(), datatype: spec.datatype.name(), shape: spec.told_shape() }
+    fn new(spec: &TensorSpec, classes: Option<&[String]>) -> TensorMetadata {
+        TensorMetadata {
+            name: spec.name.clone(),
+            datatype: spec.datatype.name(),
+            shape: spec.told_shape(),
+            classes: classes.map(<[String]>::to_vec),
+        }
     }
 }
 
@@ -69,8 +77,12 @@ impl ModelMetadata {
             name: name.into(),
             versions: vec![version.into()],
             platform: PLATFORM,
-            inputs: required(spec).map(TensorMetadata::new).collect(),
-            outputs: spec.outputs.iter().map(TensorMetadata::new).collect(),
+            inputs: required(spec).map(|input| TensorMetadata::new(input, None)).collect(),
+            outputs: spec
+                .outputs
+                .iter()
+                .map(|output| TensorMetadata::new(output, spec.classes(&output.name)))
+                .collect(),
         }
     }
 }

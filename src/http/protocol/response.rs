@@ -34,20 +34,20 @@ impl Rendered {
     }
 }
 
-/// Writes the answer: every output that `plans` names, in that order. `outputs` holds them in any order; `labels` are
-/// the classes' names for the classification extension.
+/// Writes the answer: every output that `plans` names, in that order. `outputs` holds them in any order; `labels` gives
+/// the classes' names of an output for the classification extension.
 ///
 /// In JSON, NaN and the infinities are `null`, and that output has the parameter `non_finite: true`.
 ///
 /// # Errors
 /// The client's fault: FP16, BF16 or strings that are not UTF-8 asked for in JSON. Ours: an output that is not there.
-pub fn render(
+pub fn render<'a>(
     model_name: &str,
     model_version: &str,
     id: Option<&str>,
     outputs: &[Tensor],
     plans: &[OutputPlan],
-    labels: Option<&[String]>,
+    labels: impl Fn(&str) -> Option<&'a [String]>,
 ) -> Result<Rendered, ProtocolError> {
     let mut head = Vec::with_capacity(256 + plans.iter().map(|plan| room(plan, outputs)).sum::<usize>());
     let mut binary = Vec::new();
@@ -74,7 +74,7 @@ pub fn render(
             OutputForm::Json => (tensor, false),
             OutputForm::Binary => (tensor, true),
             OutputForm::Classification { classes, binary } => {
-                classified = classify(tensor, classes, labels)?;
+                classified = classify(tensor, classes, labels(tensor.name()))?;
                 (&classified, binary)
             }
         };

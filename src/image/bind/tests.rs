@@ -14,7 +14,7 @@ fn model(toml: &str, labels: Option<&str>) -> ImageModel {
 }
 
 fn spec(input: &[i64], output: &[i64]) -> ModelSpec {
-    ModelSpec { inputs: vec![tensor("x", input)], outputs: vec![tensor("y", output)], left_out: vec![] }
+    ModelSpec { inputs: vec![tensor("x", input)], outputs: vec![tensor("y", output)], ..ModelSpec::default() }
 }
 
 fn problems(toml: &str, labels: Option<&str>, spec: &ModelSpec) -> String {

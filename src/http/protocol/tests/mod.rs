@@ -24,6 +24,7 @@ pub(super) fn model(datatype: DataType, shape: &[i64]) -> ModelSpec {
         inputs: vec![spec("x", datatype, shape)],
         outputs: vec![spec("y", if datatype == DataType::Fp16 { DataType::Fp32 } else { datatype }, &[-1])],
         left_out: vec!["scores".to_owned()],
+        ..ModelSpec::default()
     }
 }
 
@@ -33,7 +34,7 @@ pub(super) fn pair() -> ModelSpec {
     ModelSpec {
         inputs: vec![fp32("a"), fp32("b"), TensorSpec { optional: true, ..fp32("weight") }],
         outputs: vec![fp32("sum"), fp32("difference")],
-        left_out: Vec::new(),
+        ..ModelSpec::default()
     }
 }
 

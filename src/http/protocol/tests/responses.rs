@@ -23,7 +23,7 @@ fn plan(name: &str, form: OutputForm) -> OutputPlan {
 }
 
 fn rendered(outputs: &[Tensor], plans: &[OutputPlan]) -> Result<Rendered, ProtocolError> {
-    render("m", "1", None, outputs, plans, None)
+    render("m", "1", None, outputs, plans, |_| None)
 }
 
 fn json_of(tensor: Tensor) -> Value {
@@ -53,7 +53,7 @@ fn req_48_to_51_an_answer_is_flat_json_with_its_real_shape() {
 fn req_33_the_id_is_returned_only_if_it_was_given() {
     assert!(json_of(floats_of("y", &[0], &[])).get("id").is_none());
     let outputs = [floats_of("y", &[1], &[1.0])];
-    let answer = render("m", "1", Some("a\"\n"), &outputs, &[plan("y", OutputForm::Json)], None).unwrap();
+    let answer = render("m", "1", Some("a\"\n"), &outputs, &[plan("y", OutputForm::Json)], |_| None).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&answer.head).unwrap()["id"], "a\"\n");
 }
 
@@ -151,7 +151,7 @@ fn req_79_empty_binary_outputs_keep_the_header() {
 fn classes(tensor: Tensor, count: usize, labels: Option<&[String]>) -> (Value, Value) {
     let form = OutputForm::Classification { classes: count, binary: false };
     let plans = [plan(tensor.name(), form)];
-    let answer = render("m", "1", None, &[tensor], &plans, labels).unwrap();
+    let answer = render("m", "1", None, &[tensor], &plans, |_| labels).unwrap();
     let mut head: Value = serde_json::from_slice(&answer.head).unwrap();
     assert_eq!(head["outputs"][0]["datatype"], "BYTES");
     (head["outputs"][0]["shape"].take(), head["outputs"][0]["data"].take())

@@ -33,13 +33,13 @@ fn tensors() -> impl Strategy<Value = Tensor> {
 fn model_of(tensor: &Tensor) -> ModelSpec {
     let shape: Vec<i64> = tensor.shape().iter().map(|_| -1).collect();
     let spec = |name| spec(name, tensor.datatype(), &shape);
-    ModelSpec { inputs: vec![spec("x")], outputs: vec![spec("x")], left_out: Vec::new() }
+    ModelSpec { inputs: vec![spec("x")], outputs: vec![spec("x")], ..ModelSpec::default() }
 }
 
 /// An answer read as a request: the two forms are the same but for the name of the array.
 fn read_back(tensor: &Tensor, form: OutputForm) -> Option<InferRequest> {
     let plans = [OutputPlan { name: "x".to_owned(), form }];
-    let answer = render("m", "1", None, std::slice::from_ref(tensor), &plans, None).ok()?;
+    let answer = render("m", "1", None, std::slice::from_ref(tensor), &plans, |_| None).ok()?;
     let text = std::str::from_utf8(&answer.head).unwrap();
     let head = text.replacen("\"outputs\":[", "\"parameters\":{\"binary_data_output\":true},\"inputs\":[", 1);
     let length = answer.header_length.map(|_| head.len());
@@ -81,7 +81,7 @@ proptest! {
     ) {
         let form = if binary { OutputForm::Binary } else { OutputForm::Json };
         let plans = [OutputPlan { name: "x".to_owned(), form }];
-        if let Ok(answer) = render("m", "1", Some("id"), std::slice::from_ref(&tensor), &plans, None) {
+        if let Ok(answer) = render("m", "1", Some("id"), std::slice::from_ref(&tensor), &plans, |_| None) {
             let head = std::str::from_utf8(&answer.head).unwrap().replacen("outputs", "inputs", 1);
             let mut body = [head.as_bytes(), &answer.binary.concat()].concat();
             for (index, byte, kind) in damage {

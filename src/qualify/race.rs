@@ -1,0 +1,195 @@
+//! Two sessions on the same inputs by turns: what each answers, and what each takes.
+//!
+//! Which of the two goes first alternates, so that neither always finds the caches as the other left them. Of a quick
+//! model every turn is a run that is not timed, for the same reason, and several that are.
+
+use std::time::{Duration, Instant};
+
+use crate::core::qualify::Pair;
+use crate::core::tensor::Tensor;
+use crate::engine::cancel::Cancel;
+use crate::engine::{Call, RunError, Session};
+
+/// A run that is quicker than this has one before it that is not timed.
+const QUICK: Duration = Duration::from_millis(5);
+/// A turn of a quick model takes about so long.
+const TURN: Duration = Duration::from_millis(1);
+/// The most timed runs of a turn.
+const MOST_RUNS: u32 = 64;
+
+/// What one side answered: its outputs in the order of the original's.
+pub type Answer = Result<Vec<Tensor>, RunError>;
+
+/// Both sides on one input.
+pub struct Round {
+    /// The original's answer.
+    pub original: Answer,
+    /// The candidate's.
+    pub candidate: Answer,
+}
+
+/// How a turn of one side goes.
+#[derive(Clone, Copy)]
+struct Turn {
+    untimed: u32,
+    timed: u32,
+}
+
+/// A race under way.
+pub struct Race<'a> {
+    original: &'a mut dyn Session,
+    candidate: &'a mut dyn Session,
+    outputs: Vec<String>,
+    cancel: &'a Cancel,
+    /// The original's and the candidate's, once both are warm.
+    turns: Option<[Turn; 2]>,
+    candidate_first: bool,
+    pairs: Vec<Pair>,
+}
+
+impl<'a> Race<'a> {
+    /// A race between two sessions that take and give the same; `cancel` ends it from another thread.
+    pub fn new(original: &'a mut dyn Session, candidate: &'a mut dyn Session, cancel: &'a Cancel) -> Race<'a> {
+        let outputs = original.spec().outputs.iter().map(|output| output.name.clone()).collect();
+        Race { original, candidate, outputs, cancel, turns: None, candidate_first: false, pairs: Vec::new() }
+    }
+
+    /// Runs both on one input. The first round warms both up and is not timed; every later one in which both answer is
+    /// a pair.
+    pub fn round(&mut self, inputs: &[Tensor]) -> Round {
+        let Some([turn, others]) = self.turns else { return self.warm_up(inputs) };
+        let (original, candidate);
+        if self.candidate_first {
+            candidate = self.take_turn(true, inputs, others);
+            original = self.take_turn(false, inputs, turn);
+        } else {
+            original = self.take_turn(false, inputs, turn);
+            candidate = self.take_turn(true, inputs, others);
+        }
+        self.candidate_first = !self.candidate_first;
+        if let (Ok((_, original)), Ok((_, candidate))) = (&original, &candidate) {
+            self.pairs.push(Pair { original: *original, candidate: *candidate });
+        }
+        Round { original: original.map(|(answer, _)| answer), candidate: candidate.map(|(answer, _)| answer) }
+    }
+
+    /// The pairs so far.
+    pub fn pairs(&self) -> &[Pair] {
+        &self.pairs
+    }
+
+    fn warm_up(&mut self, inputs: &[Tensor]) -> Round {
+        let once = Turn { untimed: 1, timed: 1 };
+        let original = self.take_turn(false, inputs, once);
+        let candidate = self.take_turn(true, inputs, once);
+        if let (Ok((_, original)), Ok((_, candidate))) = (&original, &candidate) {
+            self.turns = Some([turn_for(*original), turn_for(*candidate)]);
+        }
+        Round { original: original.map(|(answer, _)| answer), candidate: candidate.map(|(answer, _)| answer) }
+    }
+
+    /// The last answer, and what a run took.
+    fn take_turn(
+        &mut self,
+        candidate: bool,
+        inputs: &[Tensor],
+        turn: Turn,
+    ) -> Result<(Vec<Tensor>, Duration), RunError> {
+        let session = if candidate { &mut *self.candidate } else { &mut *self.original };
+        for _ in 0..turn.untimed {
+            run(session, inputs, &self.outputs, self.cancel)?;
+        }
+        let begun = Instant::now();
+        let mut answer = run(session, inputs, &self.outputs, self.cancel)?;
+        for _ in 1..turn.timed {
+            answer = run(session, inputs, &self.outputs, self.cancel)?;
+        }
+        Ok((answer, begun.elapsed() / turn.timed.max(1)))
+    }
+}
+
+fn turn_for(run: Duration) -> Turn {
+    if run >= QUICK {
+        return Turn { untimed: 0, timed: 1 };
+    }
+    let runs = TURN.as_nanos() / run.as_nanos().max(1);
+    Turn { untimed: 1, timed: u32::try_from(runs).unwrap_or(MOST_RUNS).clamp(1, MOST_RUNS) }
+}
+
+fn run(session: &mut dyn Session, inputs: &[Tensor], outputs: &[String], cancel: &Cancel) -> Answer {
+    let answer = session.run(&[Call { inputs, outputs, cancel }]).pop();
+    answer.unwrap_or_else(|| Err(RunError::Graph("the session gave no answer".to_owned())))
+}
+
+/// Races over the inputs, again and again, until there are so many pairs, the time has come, or a side gives no answer.
+pub fn race(
+    original: &mut dyn Session,
+    candidate: &mut dyn Session,
+    inputs: &[Vec<Tensor>],
+    pairs: usize,
+    until: Instant,
+    cancel: &Cancel,
+) -> Vec<Pair> {
+    let mut race = Race::new(original, candidate, cancel);
+    for inputs in inputs.iter().cycle() {
+        if race.pairs.len() >= pairs || Instant::now() >= until {
+            break;
+        }
+        let round = race.round(inputs);
+        if round.original.is_err() || round.candidate.is_err() {
+            break;
+        }
+    }
+    race.pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::canary::synthetic_inputs;
+    use crate::core::qualify::speedup;
+    use crate::core::tensor::{DataType, ModelSpec, TensorSpec};
+    use crate::engine::fake::FakeSession;
+
+    fn session(milliseconds: u64) -> FakeSession {
+        let spec =
+            |name: &str| TensorSpec { name: name.into(), datatype: DataType::Fp32, shape: vec![2], optional: false };
+        let spec = ModelSpec { inputs: vec![spec("x")], outputs: vec![spec("x")], ..ModelSpec::default() };
+        FakeSession { spec, takes: Duration::from_millis(milliseconds) }
+    }
+
+    #[test]
+    fn the_slower_one_is_told_from_the_faster() {
+        let (mut slow, mut fast) = (session(24), session(6));
+        let inputs = synthetic_inputs(&slow.spec).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        let pairs = race(&mut slow, &mut fast, &[inputs], 8, until, &Cancel::default());
+        assert_eq!(pairs.len(), 8);
+        let found = speedup(&pairs).unwrap();
+        assert!(found.median > 1.5, "{found}");
+    }
+
+    #[test]
+    fn it_ends_with_its_time_and_with_its_switch() {
+        let (mut one, mut other) = (session(5), session(5));
+        let inputs = [synthetic_inputs(&one.spec).unwrap()];
+        let begun = Instant::now();
+        assert!(
+            race(&mut one, &mut other, &inputs, 1_000_000, begun + Duration::from_millis(50), &Cancel::default()).len()
+                < 100
+        );
+        let ended = Cancel::default();
+        ended.cancel(crate::engine::cancel::Reason::Stopping);
+        let far = begun + Duration::from_secs(3600);
+        assert!(race(&mut one, &mut other, &inputs, 10, far, &ended).is_empty());
+        assert!(race(&mut one, &mut other, &[], 10, far, &Cancel::default()).is_empty());
+    }
+
+    #[test]
+    fn a_quick_model_runs_more_often_in_a_turn() {
+        assert_eq!((turn_for(Duration::from_millis(80)).untimed, turn_for(Duration::from_millis(80)).timed), (0, 1));
+        assert_eq!(turn_for(Duration::from_micros(100)).timed, 10);
+        assert_eq!(turn_for(Duration::from_nanos(1)).timed, MOST_RUNS);
+        assert_eq!(turn_for(Duration::from_millis(2)).timed, 1);
+    }
+}

@@ -1,0 +1,224 @@
+//! What outlives a restart: receipts of candidates that were measured, and candidates that are refused because they did
+//! worse in service.
+//!
+//! The files are read at every question, so that what `edge-service qualify` has written meanwhile counts. What cannot be
+//! written is kept in memory until it can.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::de::DeserializeOwned;
+
+use crate::core::qualify::{Key, stands};
+use crate::core::standing::{Receipt, Relapse};
+use crate::state::StateDirectory;
+
+/// The file of receipts.
+pub const RECEIPTS: &str = "qualification.json";
+/// The file of candidates that are refused.
+pub const REFUSED: &str = "refused.json";
+/// The version of both files' form.
+const FORM: u32 = 1;
+/// How many entries a file has; then the oldest is forgotten.
+const MOST: usize = 16;
+
+/// Receipts and refusals.
+pub struct Receipts {
+    state: Arc<StateDirectory>,
+    runtime: String,
+    unwritten: Mutex<Unwritten>,
+}
+
+#[derive(Default)]
+struct Unwritten {
+    receipts: Vec<Receipt>,
+    relapses: Vec<Relapse>,
+}
+
+impl Receipts {
+    /// Those of a state directory, for this version of ONNX Runtime.
+    pub fn new(state: Arc<StateDirectory>, runtime: &str) -> Receipts {
+        Receipts { state, runtime: runtime.to_owned(), unwritten: Mutex::default() }
+    }
+
+    /// The version of ONNX Runtime.
+    pub fn runtime(&self) -> &str {
+        &self.runtime
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T: DeserializeOwned>(&self, file: &str) -> Vec<T> {
+        let recovered = self.state.load(file, FORM);
+        if let Some(notice) = recovered.notice {
+            tracing::warn!(event = "state_unreadable", "{notice}");
+        }
+        recovered.value.unwrap_or_default()
+    }
+
+    /// The receipt that stands for this key, where there is one.
+    pub fn find(&self, key: &Key, max_seconds: f64) -> Option<Receipt> {
+        let mut all: Vec<Receipt> = self.read(RECEIPTS);
+        all.extend(self.unwritten().receipts.iter().cloned());
+        all.into_iter()
+            .rev()
+            .find(|receipt| stands(&receipt.key, &receipt.measured, receipt.allowed_seconds, key, max_seconds))
+    }
+
+    /// Keeps a receipt in the place of others for the same files.
+    pub fn keep(&self, receipt: Receipt) {
+        self.unwritten().receipts.push(receipt);
+        self.settle();
+    }
+
+    /// Forgets every receipt of a candidate.
+    pub fn forget(&self, candidate: &str) {
+        self.unwritten().receipts.retain(|receipt| receipt.key.candidate != candidate);
+        let before: Vec<Receipt> = self.read(RECEIPTS);
+        let after: Vec<&Receipt> = before.iter().filter(|receipt| receipt.key.candidate != candidate).collect();
+        if after.len() < before.len() {
+            self.say(self.state.save(RECEIPTS, &after, FORM));
+        }
+    }
+
+    /// Why this candidate is refused, where it is.
+    pub fn relapse(&self, candidate: &str) -> Option<Relapse> {
+        let unwritten = self.unwritten().relapses.iter().find(|relapse| relapse.candidate == candidate).cloned();
+        unwritten.or_else(|| self.read(REFUSED).into_iter().find(|relapse: &Relapse| relapse.candidate == candidate))
+    }
+
+    /// Refuses a candidate from now on; it is written by [`Receipts::settle`], where a wait for the disk does no harm.
+    pub fn refuse(&self, relapse: Relapse) {
+        self.unwritten().relapses.push(relapse);
+    }
+
+    /// Refuses this candidate no longer; whether it was refused.
+    pub fn forgive(&self, candidate: &str) -> bool {
+        let is_known = self.relapse(candidate).is_some();
+        if is_known {
+            self.unwritten().relapses.retain(|relapse| relapse.candidate != candidate);
+            let all: Vec<Relapse> = self.read(REFUSED);
+            let left: Vec<&Relapse> = all.iter().filter(|relapse| relapse.candidate != candidate).collect();
+            self.say(self.state.save(REFUSED, &left, FORM));
+        }
+        is_known
+    }
+
+    /// Writes what is in memory only. Blocks until the disk has it.
+    pub fn settle(&self) {
+        let mut unwritten = self.unwritten();
+        if !unwritten.receipts.is_empty() {
+            let mut all: Vec<Receipt> = self.read(RECEIPTS);
+            for receipt in &unwritten.receipts {
+                let (original, candidate) = (&receipt.key.original, &receipt.key.candidate);
+                all.retain(|other| (&other.key.original, &other.key.candidate) != (original, candidate));
+                all.push(receipt.clone());
+            }
+            all.drain(..all.len().saturating_sub(MOST));
+            if self.say(self.state.save(RECEIPTS, &all, FORM)) {
+                unwritten.receipts.clear();
+            }
+        }
+        if !unwritten.relapses.is_empty() {
+            let mut all: Vec<Relapse> = self.read(REFUSED);
+            for relapse in &unwritten.relapses {
+                all.retain(|other| other.candidate != relapse.candidate);
+                all.push(relapse.clone());
+            }
+            all.drain(..all.len().saturating_sub(MOST));
+            if self.say(self.state.save(REFUSED, &all, FORM)) {
+                unwritten.relapses.clear();
+            }
+        }
+    }
+
+    fn say(&self, saved: Result<(), crate::state::StateError>) -> bool {
+        if let Err(error) = &saved {
+            tracing::warn!(event = "state_not_written", "{error}");
+        }
+        saved.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Environment};
+    use crate::core::qualify::Measured;
+
+    fn at(folder: &std::path::Path) -> Receipts {
+        let mut config = Config::default();
+        config.server.state_directory = Some(folder.to_owned());
+        Receipts::new(Arc::new(StateDirectory::open(&config, &Environment::new())), "1.31.1")
+    }
+
+    fn receipt(candidate: &str, threads: usize) -> Receipt {
+        let key = Key {
+            original: "original".to_owned(),
+            candidate: candidate.to_owned(),
+            runtime: "1.31.1".to_owned(),
+            cpu: "x86_64".to_owned(),
+            threads,
+            samples: String::new(),
+        };
+        let measured = Measured { agreement: Some(0.1 + 0.2), seconds: 1.5, ..Measured::default() };
+        Receipt { key, measured, at_ms: 7, allowed_seconds: 60.0 }
+    }
+
+    fn relapse(candidate: &str) -> Relapse {
+        Relapse { candidate: candidate.to_owned(), reason: "canary".to_owned(), at_ms: 7 }
+    }
+
+    #[test]
+    fn a_receipt_is_found_by_its_key_after_a_restart_and_the_newest_of_a_pair_of_files_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let receipts = at(folder.path());
+        receipts.keep(receipt("a", 1));
+        receipts.keep(receipt("b", 1));
+        receipts.keep(receipt("a", 2));
+        let again = at(folder.path());
+        assert_eq!(again.find(&receipt("a", 2).key, 60.0), Some(receipt("a", 2)));
+        assert_eq!(again.find(&receipt("a", 1).key, 60.0), None);
+        assert_eq!(again.find(&receipt("b", 1).key, 60.0), Some(receipt("b", 1)));
+        again.forget("a");
+        assert_eq!((again.find(&receipt("a", 2).key, 60.0), receipts.find(&receipt("a", 2).key, 60.0)), (None, None));
+    }
+
+    #[test]
+    fn the_oldest_receipts_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let receipts = at(folder.path());
+        (0..=MOST).for_each(|number| receipts.keep(receipt(&number.to_string(), 1)));
+        assert_eq!(receipts.find(&receipt("0", 1).key, 60.0), None);
+        assert!(receipts.find(&receipt(&MOST.to_string(), 1).key, 60.0).is_some());
+    }
+
+    #[test]
+    fn a_candidate_stays_refused_over_a_restart_until_it_is_forgiven() {
+        let folder = tempfile::tempdir().unwrap();
+        let receipts = at(folder.path());
+        receipts.refuse(relapse("a"));
+        assert_eq!(receipts.relapse("a"), Some(relapse("a")));
+        assert_eq!(at(folder.path()).relapse("a"), None, "not written yet");
+        receipts.settle();
+        let again = at(folder.path());
+        assert_eq!((again.relapse("a"), again.relapse("b")), (Some(relapse("a")), None));
+        assert!(again.forgive("a") && !again.forgive("a"));
+        assert_eq!(receipts.relapse("a"), None);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_set_aside_and_one_that_cannot_be_written_is_kept_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(RECEIPTS), "{").unwrap();
+        let receipts = at(folder.path());
+        assert_eq!(receipts.find(&receipt("a", 1).key, 60.0), None);
+        assert!(folder.path().join(format!("{RECEIPTS}.unreadable-1")).exists());
+        let none = Receipts::new(Arc::new(StateDirectory::in_memory()), "1.31.1");
+        none.keep(receipt("a", 1));
+        none.refuse(relapse("b"));
+        none.settle();
+        assert!(none.find(&receipt("a", 1).key, 60.0).is_some() && none.relapse("b").is_some());
+    }
+}

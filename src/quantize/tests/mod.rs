@@ -1,0 +1,5 @@
+//! What rewriting makes of small nets.
+
+mod golden;
+mod net;
+mod rules;
