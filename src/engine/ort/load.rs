@@ -1,8 +1,5 @@
 //! From a file to a session: what it takes and gives, and one clear line for a file that is of no use.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -91,48 +88,51 @@ pub fn load_bytes(
     options: &LoadOptions,
     optimize: Optimize,
 ) -> Result<OrtSession, String> {
+    made(optimized(runtime, options, optimize).and_then(|mut builder| builder.commit_from_memory(model)))
+}
+
+/// Loads the model of a file.
+///
+/// # Errors
+/// One line: what is wrong with the model.
+pub fn load_file(
+    runtime: &Runtime,
+    path: &Path,
+    options: &LoadOptions,
+    optimize: Optimize,
+) -> Result<OrtSession, String> {
+    made(optimized(runtime, options, optimize).and_then(|mut builder| builder.commit_from_file(path)))
+}
+
+fn optimized(runtime: &Runtime, options: &LoadOptions, optimize: Optimize) -> ort::Result<SessionBuilder> {
     let level = match optimize {
         Optimize::Nothing => GraphOptimizationLevel::Disable,
         Optimize::All => GraphOptimizationLevel::All,
     };
-    let builder = builder(runtime, options).and_then(|builder| builder.with_optimization_level(level).map_err(plain));
-    let session = builder.and_then(|mut builder| builder.commit_from_memory(model));
+    builder(runtime, options).and_then(|builder| builder.with_optimization_level(level).map_err(plain))
+}
+
+fn made(session: ort::Result<ort::session::Session>) -> Result<OrtSession, String> {
     let session = session.map_err(|error| explain(&one_line(error.message())))?;
     let spec = spec(&session)?;
     Ok(OrtSession { session, spec })
 }
 
-/// The model at `path`, or of `bytes` in its place, as the runtime's first level of rewriting leaves it: standard operators,
-/// constants and normalisations folded. Nothing is written to a disk: the file that the runtime writes lies in memory.
+/// Writes the model at `path`, or of `bytes` in its place, to `into` as the runtime's first level of rewriting leaves it: standard
+/// operators, constants and normalisations folded.
 ///
 /// # Errors
 /// One line: what is wrong with the model.
-pub fn simplify(runtime: &Runtime, path: &Path, bytes: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let failed = |error: std::io::Error| format!("its simpler form cannot be kept in memory: {error}");
-    // SAFETY: the name is terminated, and the descriptor is owned by nothing else.
-    let mut file = unsafe {
-        match libc::memfd_create(c"edge-service-model".as_ptr(), libc::MFD_CLOEXEC) {
-            -1 => return Err(failed(std::io::Error::last_os_error())),
-            descriptor => File::from_raw_fd(descriptor),
-        }
-    };
-    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false, keep_zipmap: true };
+pub fn simplify(runtime: &Runtime, path: &Path, bytes: Option<&[u8]>, into: &Path) -> Result<(), String> {
+    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false };
     let session = builder(runtime, &options)
         .and_then(|builder| builder.with_optimization_level(GraphOptimizationLevel::Level1).map_err(plain))
-        .and_then(|builder| {
-            builder.with_optimized_model_path(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(plain)
-        })
+        .and_then(|builder| builder.with_optimized_model_path(into).map_err(plain))
         .and_then(|mut builder| match bytes {
             Some(bytes) => builder.commit_from_memory(bytes),
             None => builder.commit_from_file(path),
         });
-    drop(session.map_err(|error| explain(&one_line(error.message())))?);
-    let mut simpler = Vec::new();
-    if let Ok(about) = file.metadata() {
-        simpler.reserve_exact(usize::try_from(about.len()).unwrap_or(0));
-    }
-    file.read_to_end(&mut simpler).map_err(failed)?;
-    Ok(simpler)
+    session.map(drop).map_err(|error| explain(&one_line(error.message())))
 }
 
 fn plain(error: ort::Error<SessionBuilder>) -> ort::Error {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::Watch;
 use super::histogram::{Calibrator, Histogram};
 use super::lab::{Lab, run};
+use super::stored::Stored;
 use crate::core::tensor::{DataType, Tensor, TensorData};
 use crate::engine::Session;
 use crate::engine::ort::Optimize;
@@ -31,7 +32,7 @@ pub struct Calibrated {
 /// The ranges of `tensors`, and the means by channel of those in `means` with their ranks, over all samples.
 pub fn calibrate(
     lab: &Lab,
-    model: &ModelProto,
+    stored: &Stored,
     tensors: &[String],
     means: &[(String, usize)],
     calibrator: Calibrator,
@@ -40,12 +41,12 @@ pub fn calibrate(
 ) -> Result<Calibrated, String> {
     let (reader, count) = samples;
     let with_sizes = calibrator != Calibrator::Minmax;
-    let probes = Probes::put_into(model, tensors, means, with_sizes);
-    let mut session = lab.session(&probes.model, Optimize::Nothing)?;
+    let Probes { model, outputs } = Probes::put_into(stored.open()?, tensors, means, with_sizes);
+    let mut session = lab.session(model, lab.threads, Optimize::Nothing)?;
     watch.begin("calibrating", count as u64);
     let mut gathered = Gathered::new(tensors.len(), means.len());
     reader(&mut |inputs| {
-        let answers = run(&mut session, inputs, &probes.outputs)?;
+        let answers = run(&mut session, inputs, &outputs)?;
         gathered.add(&answers, tensors.len(), means.len());
         watch.step();
         Ok(())
@@ -56,7 +57,7 @@ pub fn calibrate(
         let groups = groups(tensors, &gathered.sizes);
         watch.begin("filling histograms", (groups.len() * count) as u64);
         for group in groups {
-            histograms(lab, model, &group, calibrator, reader, &mut ranges, watch)?;
+            histograms(lab, stored, &group, calibrator, reader, &mut ranges, watch)?;
         }
     }
     let means = means.iter().map(|(name, _)| name.clone()).zip(gathered.means());
@@ -70,8 +71,7 @@ struct Probes {
 }
 
 impl Probes {
-    fn put_into(model: &ModelProto, tensors: &[String], means: &[(String, usize)], with_sizes: bool) -> Probes {
-        let mut model = model.clone();
+    fn put_into(mut model: ModelProto, tensors: &[String], means: &[(String, usize)], with_sizes: bool) -> Probes {
         let opset = model.opset();
         let graph = model.graph.get_or_insert_default();
         let mut names = Names::of(graph);
@@ -217,7 +217,7 @@ fn groups(tensors: &[String], sizes: &[usize]) -> Vec<Vec<String>> {
 /// One pass over the samples, in which the tensors of a group are given out whole.
 fn histograms(
     lab: &Lab,
-    model: &ModelProto,
+    stored: &Stored,
     group: &[String],
     calibrator: Calibrator,
     reader: &mut Reader<'_>,
@@ -225,7 +225,7 @@ fn histograms(
     watch: &dyn Watch,
 ) -> Result<(), String> {
     let group: Vec<&String> = group.iter().filter(|name| ranges.contains_key(*name)).collect();
-    let mut exposed = model.clone();
+    let mut exposed = stored.open()?;
     let graph = exposed.graph.get_or_insert_default();
     let inputs: Vec<&str> = graph.input.iter().map(ValueInfoProto::label).collect();
     // An input is no output: it is read from the sample.
@@ -234,8 +234,7 @@ fn histograms(
     if !given.is_empty() {
         graph.output = given.iter().map(|name| value(name, ElementType::Float)).collect();
     }
-    let mut session = lab.session(&exposed, Optimize::Nothing)?;
-    drop(exposed);
+    let mut session = lab.session(exposed, lab.threads, Optimize::Nothing)?;
     let mut filled: BTreeMap<&str, Histogram> = BTreeMap::new();
     for name in &group {
         if let Some(range) = ranges.get(*name) {

@@ -1,10 +1,10 @@
 //! Models that run: sessions of models that are values, and what they answer.
 
+use super::stored::Stored;
 use crate::core::tensor::Tensor;
 use crate::engine::cancel::Cancel;
 use crate::engine::ort::{self, LoadOptions, Optimize, OrtSession, Runtime};
 use crate::engine::{Call, Session};
-use crate::onnx::file;
 use crate::onnx::proto::ModelProto;
 
 /// The most bytes of samples and answers that are kept in memory for comparing.
@@ -19,9 +19,11 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A session of a model.
-    pub fn session(&self, model: &ModelProto, optimize: Optimize) -> Result<OrtSession, String> {
-        self.session_of(&file::encode(model), self.threads, optimize)
+    /// A session of a model, which is put away for it: what nobody else holds of it is free before the session is made.
+    pub fn session(&self, model: ModelProto, threads: usize, optimize: Optimize) -> Result<OrtSession, String> {
+        let stored = Stored::keep(model)?;
+        let options = LoadOptions { threads, spinning: false, memory_arena: false };
+        ort::load_file(&self.runtime, &stored.path(), &options, optimize)
     }
 
     /// A session of a model's bytes.

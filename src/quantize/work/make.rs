@@ -14,6 +14,7 @@ use super::report::{
 };
 use super::search::{self, Measured};
 use super::split::Split;
+use super::stored::Stored;
 use super::trials::{Bench, Trials};
 use super::{Failure, Order, PROPERTY_METHOD, PROPERTY_SAMPLES, PROPERTY_SOURCE, Watch};
 use crate::core::agreement::Comparison;
@@ -27,7 +28,7 @@ use crate::image::ImageModel;
 use crate::onnx::file;
 use crate::onnx::proto::ModelProto;
 use crate::qualify::race::race;
-use crate::quantize::{Choice, Integer, Method, Range, Rewritten, Settings, choose};
+use crate::quantize::{Choice, Integer, Method, Range, Rewritten, Settings};
 use crate::samples::{self, SampleLimits, Samples};
 
 /// The folder of samples that is used where none is named.
@@ -58,9 +59,9 @@ struct Form {
 pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dyn Watch) -> Result<Report, Failure> {
     let begun = Instant::now();
     watch.begin("reading the model", 1);
-    let Prepared { model, bytes } = prepared::prepare(&order.model, &lab.runtime, watch)?;
-    let Choice { settings, why } = settle(order, choose(&model, cpu), cpu, watch);
-    let options = LoadOptions { threads: lab.threads, spinning: false, memory_arena: false, keep_zipmap: false };
+    let Prepared { stored, choice, bytes } = prepared::prepare(&order.model, &lab.runtime, cpu, watch)?;
+    let Choice { settings, why } = settle(order, choice, cpu, watch);
+    let options = LoadOptions { threads: lab.threads, spinning: false, memory_arena: false };
     let mut float = ort::load(&lab.runtime, &order.model, &options, &Cancel::default())?;
     let (samples, path) = open_samples(order, float.spec())?;
     if samples.is_none() && settings.method == Method::Static {
@@ -75,15 +76,15 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     drop(float);
 
     let calibrated_at = Instant::now();
-    let Calibrated { ranges, means } = find_ranges(order, lab, &model, &settings, &mut split, watch)?;
+    let Calibrated { ranges, means } = find_ranges(order, lab, &stored, &settings, &mut split, watch)?;
     let calibration = calibrated_at.elapsed().as_secs_f64();
     let bench = Bench { lab, ranges: &ranges, settings: &settings, held: &held };
     let searched_at = Instant::now();
-    let form = best_form(order, &bench, model, &means, &split.report, watch)?;
+    let form = best_form(order, &bench, stored.open().map_err(Failure::Made)?, &means, &split.report, watch)?;
     let search = searched_at.elapsed().as_secs_f64();
 
     let Form { mut rewritten, comparison, search: found, bias_corrected, without_search, .. } = match order.calibrator {
-        Calibrator::Minmax => widened(form, &bench, watch),
+        Calibrator::Minmax if order.search.is_some() => widened(form, &bench, watch),
         // Other ranges are cut out of all samples together, and cannot be joined.
         _ => form,
     };
@@ -95,6 +96,8 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     rewritten.model.set_property(PROPERTY_SOURCE, source_sha256);
     rewritten.model.set_property(PROPERTY_SAMPLES, &split.digests().join(","));
     let encoded = file::encode(&rewritten.model);
+    let nodes = nodes(&rewritten);
+    drop(rewritten);
     let (latency, cost) = try_out(order, lab, &encoded, without_search, &held, watch)?;
     watch.place(&mut || file::write_bytes(&order.output, &encoded).map_err(Failure::from))?;
 
@@ -117,7 +120,7 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
             after_bytes: encoded.len() as u64,
             ratio: bytes as f64 / encoded.len().max(1) as f64,
         },
-        nodes: nodes(&rewritten),
+        nodes,
         accuracy: accuracy(&comparison, order.target),
         search: found.map(|found| SearchReport { cost, ..found }),
         bias_corrected,
@@ -187,7 +190,7 @@ fn open_samples(order: &Order, spec: &ModelSpec) -> Result<(Option<Samples>, Opt
 fn find_ranges(
     order: &Order,
     lab: &Lab,
-    model: &ModelProto,
+    stored: &Stored,
     settings: &Settings,
     split: &mut Split,
     watch: &dyn Watch,
@@ -196,11 +199,13 @@ fn find_ranges(
         return Ok(Calibrated::default());
     }
     let searching = order.search.is_some();
-    let tensors = prepared::observed(model, settings, searching);
-    let means = if searching { bias::wanted(model) } else { Vec::new() };
+    let model = stored.open().map_err(Failure::Made)?;
+    let tensors = prepared::observed(&model, settings, searching);
+    let means = if searching { bias::wanted(&model) } else { Vec::new() };
+    drop(model);
     let count = split.count();
     let mut reader = |each: &mut dyn FnMut(&[Tensor]) -> Result<(), String>| split.calibrating(each, watch);
-    calibrate(lab, model, &tensors, &means, order.calibrator, (&mut reader, count), watch)
+    calibrate(lab, stored, &tensors, &means, order.calibrator, (&mut reader, count), watch)
         .map_err(|reason| Failure::Unusable(format!("calibrating: {reason}")))
 }
 
@@ -208,7 +213,7 @@ fn find_ranges(
 fn best_form(
     order: &Order,
     bench: &Bench<'_>,
-    model: ModelProto,
+    mut model: ModelProto,
     means: &BTreeMap<String, Vec<f64>>,
     samples: &SamplesReport,
     watch: &dyn Watch,
@@ -216,10 +221,13 @@ fn best_form(
     let made = |reason: String| Failure::Made(format!("the INT8 model was not made: {reason}"));
     watch.begin("quantising", 1);
     let mut rewritten = crate::quantize::rewrite(&model, bench.ranges, bench.settings)?;
-    let mut comparison = bench.compare(&rewritten.model, usize::MAX).map_err(made)?;
     let mut bias_corrected = false;
     let Some(limit) = order.search else {
+        // The constants that stayed are slices of the float model's memory: without them that is free.
+        model = ModelProto::default();
         let keep = BTreeSet::new();
+        rewritten.model = Stored::keep(rewritten.model).and_then(|stored| stored.open()).map_err(made)?;
+        let comparison = bench.compare(&rewritten.model, usize::MAX).map_err(made)?;
         return Ok(Form {
             rewritten,
             comparison,
@@ -232,7 +240,7 @@ fn best_form(
     };
 
     let begun = Instant::now();
-    let mut model = model;
+    let mut comparison = bench.compare(&rewritten.model, usize::MAX).map_err(made)?;
     if let Some(corrected) = bias::corrected(&model, &rewritten.model, means) {
         let form = bench.form(&corrected, BTreeSet::new()).map_err(made)?;
         let nearer = bench.compare(&form.model, usize::MAX).map_err(made)?;
@@ -295,7 +303,15 @@ fn widened(form: Form, bench: &Bench<'_>, watch: &dyn Watch) -> Form {
             bench.held.pairs.iter().try_for_each(|(inputs, _)| each(inputs))
         };
         let count = bench.held.pairs.len();
-        let found = calibrate(bench.lab, &form.float, &tensors, &[], Calibrator::Minmax, (&mut reader, count), watch)?;
+        let found = calibrate(
+            bench.lab,
+            &Stored::keep(form.float.clone())?,
+            &tensors,
+            &[],
+            Calibrator::Minmax,
+            (&mut reader, count),
+            watch,
+        )?;
         let mut ranges = bench.ranges.clone();
         for (name, range) in found.ranges {
             if let Some(known) = ranges.get_mut(&name) {
@@ -330,6 +346,9 @@ fn try_out(
 ) -> Result<(Option<Latency>, Option<f64>), Failure> {
     watch.begin("trying the INT8 model", 1);
     let refuse = |reason: String| Failure::Made(format!("the INT8 model does not run, and was not written: {reason}"));
+    // The larger one first: what loading it takes is free again when the other comes.
+    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false };
+    let mut original = ort::load(&lab.runtime, &order.model, &options, &Cancel::default())?;
     let mut candidate = lab.session_of(encoded, 1, Optimize::All).map_err(refuse)?;
     let names = outputs(&candidate);
     let Some((inputs, _)) = held.pairs.first() else { return Ok((None, None)) };
@@ -337,13 +356,10 @@ fn try_out(
     let inputs: Vec<Vec<Tensor>> = held.pairs.iter().map(|(inputs, _)| inputs.clone()).collect();
     let mut cost = None;
     if let Some(without) = without_search {
-        let mut all = lab.session_of(&file::encode(&without), 1, Optimize::All).map_err(refuse)?;
-        drop(without);
+        let mut all = lab.session(without, 1, Optimize::All).map_err(refuse)?;
         let pairs = race(&mut candidate, &mut all, &inputs, RACE_PAIRS, Instant::now() + RACE, &Cancel::default());
         cost = speedup(&pairs).map(|speedup| speedup.median);
     }
-    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false, keep_zipmap: false };
-    let mut original = ort::load(&lab.runtime, &order.model, &options, &Cancel::default())?;
     let pairs = race(&mut original, &mut candidate, &inputs, RACE_PAIRS, Instant::now() + RACE, &Cancel::default());
     let median = |of: fn(&crate::core::qualify::Pair) -> Duration| {
         let mut all: Vec<Duration> = pairs.iter().map(of).collect();

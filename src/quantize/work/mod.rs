@@ -17,6 +17,7 @@ mod prepared;
 mod report;
 mod search;
 mod split;
+mod stored;
 mod trials;
 
 use std::path::PathBuf;

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bytes::Bytes;
 use prost::Message;
 
+use super::stored::Stored;
 use super::{Failure, Watch};
+use crate::engine::cpu::Cpu;
 use crate::engine::ort::{self, Runtime};
 use crate::onnx::file;
 use crate::onnx::proto::ModelProto;
-use crate::quantize::{self, Settings};
+use crate::quantize::{self, Choice, Settings, choose};
 
 /// Larger models do not fit one message together with what is added to them: they are not simplified.
 const LARGEST_SIMPLIFIED: usize = 1800 << 20;
@@ -22,38 +23,47 @@ const MOST_ASKED: usize = 600;
 /// A model that can be quantised.
 pub(super) struct Prepared {
     /// In the form that rewriting expects.
-    pub model: ModelProto,
+    pub stored: Stored,
+    /// How its graph is best quantised.
+    pub choice: Choice,
     /// Bytes of the original, contents beside it included.
     pub bytes: u64,
 }
 
-/// Reads and prepares a model.
-pub(super) fn prepare(path: &Path, runtime: &Runtime, watch: &dyn Watch) -> Result<Prepared, Failure> {
-    let original = file::read(path)?;
-    let size = original.encoded_len();
+/// Reads and prepares a model. No more than one copy of it is in memory at a time, the runtime's aside.
+pub(super) fn prepare(path: &Path, runtime: &Runtime, cpu: &Cpu, watch: &dyn Watch) -> Result<Prepared, Failure> {
+    let unusable = |reason: String| Failure::Unusable(format!("model file {}: {reason}", path.display()));
     let named = |error: quantize::Error| match Failure::from(error) {
-        Failure::Unusable(reason) => Failure::Unusable(format!("model file {}: {reason}", path.display())),
+        Failure::Unusable(reason) => unusable(reason),
         other => other,
     };
+    let read = || file::read(path).map_err(Failure::from);
+    let as_it_is = || Stored::keep(quantize::prepare(read()?).map_err(named)?).map_err(Failure::Made);
+
+    let original = read()?;
+    let bytes = original.encoded_len();
+    let old = original.ir_version.unwrap_or(0) < CONSTANTS_APART;
     // Refused as it is, before the runtime is asked: the words are those for this file.
-    let plain = quantize::prepare(original.clone()).map_err(named)?;
-    if size > LARGEST_SIMPLIFIED {
+    let choice = choose(&quantize::prepare(original).map_err(named)?, cpu);
+    let prepared = |stored| Prepared { stored, choice, bytes: bytes as u64 };
+    if bytes > LARGEST_SIMPLIFIED {
         watch.tell("the model is too large to be simplified first: normalisations are not folded");
-        return Ok(Prepared { model: plain, bytes: size as u64 });
+        return as_it_is().map(prepared);
     }
-    let tidied =
-        (original.ir_version.unwrap_or(0) < CONSTANTS_APART).then(|| file::encode(&quantize::tidy(original.clone())));
-    drop(original);
-    let simpler = ort::simplify(runtime, path, tidied.as_deref())
-        .map_err(|reason| Failure::Unusable(format!("model file {}: {reason}", path.display())))?;
+    let tidied = if old { Some(file::encode(&quantize::tidy(read()?))) } else { None };
+    let simpler = Stored::file().map(Stored::of).map_err(|error| Failure::Made(error.to_string()))?;
+    ort::simplify(runtime, path, tidied.as_deref(), &simpler.path()).map_err(unusable)?;
+    drop(tidied);
     // What the runtime leaves is its own business: where that cannot be quantised, the model as it was can.
-    let simpler = file::decode(Bytes::from(simpler))
-        .and_then(|model| quantize::prepare(model).map_err(|error| error.to_string()));
-    let model = simpler.unwrap_or_else(|reason| {
-        watch.tell(&format!("the model is quantised as it is, not in the runtime's simpler form: {reason}"));
-        plain
-    });
-    Ok(Prepared { model, bytes: size as u64 })
+    let model = simpler.open().and_then(|model| quantize::prepare(model).map_err(|error| error.to_string()));
+    drop(simpler);
+    match model {
+        Ok(model) => Stored::keep(model).map_err(Failure::Made).map(prepared),
+        Err(reason) => {
+            watch.tell(&format!("the model is quantised as it is, not in the runtime's simpler form: {reason}"));
+            as_it_is().map(prepared)
+        }
+    }
 }
 
 /// The tensors whose ranges must be known for these settings and, `with_search`, for any node left in float besides.

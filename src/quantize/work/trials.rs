@@ -31,7 +31,7 @@ impl Bench<'_> {
 
     /// Holds a form against the float model's answers on at most `most` samples.
     pub fn compare(&self, form: &ModelProto, most: usize) -> Result<Comparison, String> {
-        let mut session = self.lab.session(form, Optimize::All)?;
+        let mut session = self.lab.session(form.clone(), self.lab.threads, Optimize::All)?;
         let names = outputs(&session);
         let mut comparison = Comparison::default();
         for (inputs, answer) in self.held.pairs.iter().take(most) {
