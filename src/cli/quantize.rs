@@ -147,13 +147,13 @@ pub fn quantize(settings: Settings, args: QuantizeArgs) -> ExitCode {
     }
 }
 
-/// Blocks of a megabyte and more go back to the system as soon as they are free. Left alone, the allocator keeps them once it
+/// Blocks of 128 kB and more go back to the system as soon as they are free. Left alone, the allocator keeps them once it
 /// has seen some, and a model that is loaded several times is held several times.
 fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it only sets a number of the allocator.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
     }
 }
 

@@ -109,7 +109,10 @@ fn optimized(runtime: &Runtime, options: &LoadOptions, optimize: Optimize) -> or
         Optimize::Nothing => GraphOptimizationLevel::Disable,
         Optimize::All => GraphOptimizationLevel::All,
     };
-    builder(runtime, options).and_then(|builder| builder.with_optimization_level(level).map_err(plain))
+    builder(runtime, options)
+        .and_then(|builder| builder.with_optimization_level(level).map_err(plain))
+        // In the arena weights would take up to the next power of two.
+        .and_then(|builder| builder.with_device_allocated_initializers().map_err(plain))
 }
 
 fn made(session: ort::Result<ort::session::Session>) -> Result<OrtSession, String> {
@@ -127,6 +130,8 @@ pub fn simplify(runtime: &Runtime, path: &Path, bytes: Option<&[u8]>, into: &Pat
     let options = LoadOptions { threads: 1, spinning: false, memory_arena: false };
     let session = builder(runtime, &options)
         .and_then(|builder| builder.with_optimization_level(GraphOptimizationLevel::Level1).map_err(plain))
+        // Nothing is run: weights laid out for running would only take their memory a second time.
+        .and_then(|builder| builder.with_prepacking(false).map_err(plain))
         .and_then(|builder| builder.with_optimized_model_path(into).map_err(plain))
         .and_then(|mut builder| match bytes {
             Some(bytes) => builder.commit_from_memory(bytes),

@@ -1,5 +1,8 @@
 //! Models that run: sessions of models that are values, and what they answer.
 
+use std::path::Path;
+
+use super::Failure;
 use super::stored::Stored;
 use crate::core::tensor::Tensor;
 use crate::engine::cancel::Cancel;
@@ -22,15 +25,24 @@ impl Lab {
     /// A session of a model, which is put away for it: what nobody else holds of it is free before the session is made.
     pub fn session(&self, model: ModelProto, threads: usize, optimize: Optimize) -> Result<OrtSession, String> {
         let stored = Stored::keep(model)?;
-        let options = LoadOptions { threads, spinning: false, memory_arena: false };
-        ort::load_file(&self.runtime, &stored.path(), &options, optimize)
+        ort::load_file(&self.runtime, &stored.path(), &options(threads), optimize)
+    }
+
+    /// A session of a model's file.
+    pub fn session_at(&self, path: &Path, threads: usize) -> Result<OrtSession, Failure> {
+        let unusable = |reason| Failure::Unusable(format!("model file {}: {reason}", path.display()));
+        ort::load_file(&self.runtime, path, &options(threads), Optimize::All).map_err(unusable)
     }
 
     /// A session of a model's bytes.
     pub fn session_of(&self, bytes: &[u8], threads: usize, optimize: Optimize) -> Result<OrtSession, String> {
-        let options = LoadOptions { threads, spinning: false, memory_arena: false, keep_zipmap: false };
-        ort::load_bytes(&self.runtime, bytes, &options, optimize)
+        ort::load_bytes(&self.runtime, bytes, &options(threads), optimize)
     }
+}
+
+/// Memory is kept between runs: taking it anew for every tensor costs more than the arithmetic of small ones.
+fn options(threads: usize) -> LoadOptions {
+    LoadOptions { threads, spinning: false, memory_arena: true }
 }
 
 /// Runs a session on one sample: the outputs of these names.

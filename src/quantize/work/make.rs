@@ -23,7 +23,7 @@ use crate::core::tensor::{ModelSpec, Tensor};
 use crate::engine::Session;
 use crate::engine::cancel::Cancel;
 use crate::engine::cpu::Cpu;
-use crate::engine::ort::{self, LoadOptions, Optimize};
+use crate::engine::ort::Optimize;
 use crate::image::ImageModel;
 use crate::onnx::file;
 use crate::onnx::proto::ModelProto;
@@ -36,7 +36,7 @@ const FRAMES: &str = "frames";
 /// A correction of biases is kept when the distance falls to this share of what it was, or lower.
 const PAYS: f64 = 0.98;
 /// How long the two models race for the report, and in how many pairs.
-const RACE: Duration = Duration::from_millis(1500);
+const RACE: Duration = Duration::from_millis(800);
 const RACE_PAIRS: usize = 60;
 
 /// An INT8 model, with what is known of how it came about.
@@ -61,8 +61,7 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     watch.begin("reading the model", 1);
     let Prepared { stored, choice, bytes } = prepared::prepare(&order.model, &lab.runtime, cpu, watch)?;
     let Choice { settings, why } = settle(order, choice, cpu, watch);
-    let options = LoadOptions { threads: lab.threads, spinning: false, memory_arena: false };
-    let mut float = ort::load(&lab.runtime, &order.model, &options, &Cancel::default())?;
+    let mut float = lab.session_at(&order.model, lab.threads)?;
     let (samples, path) = open_samples(order, float.spec())?;
     if samples.is_none() && settings.method == Method::Static {
         return Err(Failure::Asked(
@@ -347,8 +346,7 @@ fn try_out(
     watch.begin("trying the INT8 model", 1);
     let refuse = |reason: String| Failure::Made(format!("the INT8 model does not run, and was not written: {reason}"));
     // The larger one first: what loading it takes is free again when the other comes.
-    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false };
-    let mut original = ort::load(&lab.runtime, &order.model, &options, &Cancel::default())?;
+    let mut original = lab.session_at(&order.model, 1)?;
     let mut candidate = lab.session_of(encoded, 1, Optimize::All).map_err(refuse)?;
     let names = outputs(&candidate);
     let Some((inputs, _)) = held.pairs.first() else { return Ok((None, None)) };
