@@ -112,7 +112,7 @@ pub fn quantize(settings: Settings, args: QuantizeArgs) -> ExitCode {
     if args.or_original {
         return or_original::run(settings, &args.output);
     }
-    give_memory_back();
+    work::give_memory_back();
     let placing = Arc::new(Mutex::new(()));
     if let Err(error) = signals::leave_at_once(Arc::clone(&placing)) {
         complain(&format!("signals cannot be waited for: {error}"));
@@ -144,16 +144,6 @@ pub fn quantize(settings: Settings, args: QuantizeArgs) -> ExitCode {
             complain(&failure);
             ExitCode::from(failure.exit_code())
         }
-    }
-}
-
-/// Blocks of 128 kB and more go back to the system as soon as they are free. Left alone, the allocator keeps them once it
-/// has seen some, and a model that is loaded several times is held several times.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it only sets a number of the allocator.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
     }
 }
 

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 
 use super::Watch;
 use super::histogram::{Calibrator, Histogram};
-use super::lab::{Lab, run};
+use super::lab::{Lab, Reuse, run};
 use super::stored::Stored;
 use crate::core::tensor::{DataType, Tensor, TensorData};
 use crate::engine::Session;
-use crate::engine::ort::Optimize;
 use crate::onnx::graph::Names;
 use crate::onnx::proto::{ElementType, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::quantize::{Range, Ranges};
@@ -42,7 +41,8 @@ pub fn calibrate(
     let (reader, count) = samples;
     let with_sizes = calibrator != Calibrator::Minmax;
     let Probes { model, outputs } = Probes::put_into(stored.open()?, tensors, means, with_sizes);
-    let mut session = lab.session(model, lab.threads, Optimize::Nothing)?;
+    let _reuse = Reuse::begin();
+    let mut session = lab.calibrating(model)?;
     watch.begin("calibrating", count as u64);
     let mut gathered = Gathered::new(tensors.len(), means.len());
     reader(&mut |inputs| {
@@ -234,7 +234,7 @@ fn histograms(
     if !given.is_empty() {
         graph.output = given.iter().map(|name| value(name, ElementType::Float)).collect();
     }
-    let mut session = lab.session(exposed, lab.threads, Optimize::Nothing)?;
+    let mut session = lab.calibrating(exposed)?;
     let mut filled: BTreeMap<&str, Histogram> = BTreeMap::new();
     for name in &group {
         if let Some(range) = ranges.get(*name) {

@@ -22,10 +22,18 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A session of a model, which is put away for it: what nobody else holds of it is free before the session is made.
-    pub fn session(&self, model: ModelProto, threads: usize, optimize: Optimize) -> Result<OrtSession, String> {
+    /// A session that calibrates: every tensor is there, computed as the graph says, by all threads.
+    pub fn calibrating(&self, model: ModelProto) -> Result<OrtSession, String> {
         let stored = Stored::keep(model)?;
-        ort::load_file(&self.runtime, &stored.path(), &options(threads), optimize)
+        // The runtime's own store of memory grows to a power of two above what such a graph needs: the allocator's will do.
+        let options = LoadOptions { memory_arena: false, ..options(self.threads) };
+        ort::load_file(&self.runtime, &stored.path(), &options, Optimize::Nothing)
+    }
+
+    /// A session of a model, which is put away for it: what nobody else holds of it is free before the session is made.
+    pub fn session(&self, model: ModelProto, threads: usize) -> Result<OrtSession, String> {
+        let stored = Stored::keep(model)?;
+        ort::load_file(&self.runtime, &stored.path(), &options(threads), Optimize::All)
     }
 
     /// A session of a model's file.
@@ -35,8 +43,8 @@ impl Lab {
     }
 
     /// A session of a model's bytes.
-    pub fn session_of(&self, bytes: &[u8], threads: usize, optimize: Optimize) -> Result<OrtSession, String> {
-        ort::load_bytes(&self.runtime, bytes, &options(threads), optimize)
+    pub fn session_of(&self, bytes: &[u8], threads: usize) -> Result<OrtSession, String> {
+        ort::load_bytes(&self.runtime, bytes, &options(threads), Optimize::All)
     }
 }
 
@@ -44,6 +52,47 @@ impl Lab {
 fn options(threads: usize) -> LoadOptions {
     LoadOptions { threads, spinning: false, memory_arena: true }
 }
+
+/// While it lives, freed memory of any size is kept for the next tensor; then it goes back to the system.
+pub struct Reuse;
+
+/// Blocks of so many bytes and more go back to the system as soon as they are free.
+const GIVEN_BACK: libc::c_int = 128 << 10;
+/// The largest that the allocator's own bound may be set to.
+const NEVER_GIVEN_BACK: libc::c_int = 32 << 20;
+
+impl Reuse {
+    /// From now on, until it is dropped.
+    pub fn begin() -> Reuse {
+        give_back_from(NEVER_GIVEN_BACK, 1 << 30);
+        Reuse
+    }
+}
+
+impl Drop for Reuse {
+    fn drop(&mut self) {
+        give_memory_back();
+    }
+}
+
+/// Left alone, the allocator keeps large blocks once it has seen some, and a model that is loaded several times is held
+/// several times.
+pub fn give_memory_back() {
+    give_back_from(GIVEN_BACK, GIVEN_BACK);
+}
+
+#[cfg(target_env = "gnu")]
+fn give_back_from(block: libc::c_int, top: libc::c_int) {
+    // SAFETY: these only set numbers of the allocator, and give back what is free.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, block);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, top);
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn give_back_from(_block: libc::c_int, _top: libc::c_int) {}
 
 /// Runs a session on one sample: the outputs of these names.
 pub fn run(session: &mut dyn Session, inputs: &[Tensor], outputs: &[String]) -> Result<Vec<Tensor>, String> {

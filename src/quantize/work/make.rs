@@ -23,7 +23,6 @@ use crate::core::tensor::{ModelSpec, Tensor};
 use crate::engine::Session;
 use crate::engine::cancel::Cancel;
 use crate::engine::cpu::Cpu;
-use crate::engine::ort::Optimize;
 use crate::image::ImageModel;
 use crate::onnx::file;
 use crate::onnx::proto::ModelProto;
@@ -347,14 +346,14 @@ fn try_out(
     let refuse = |reason: String| Failure::Made(format!("the INT8 model does not run, and was not written: {reason}"));
     // The larger one first: what loading it takes is free again when the other comes.
     let mut original = lab.session_at(&order.model, 1)?;
-    let mut candidate = lab.session_of(encoded, 1, Optimize::All).map_err(refuse)?;
+    let mut candidate = lab.session_of(encoded, 1).map_err(refuse)?;
     let names = outputs(&candidate);
     let Some((inputs, _)) = held.pairs.first() else { return Ok((None, None)) };
     run(&mut candidate, inputs, &names).map_err(refuse)?;
     let inputs: Vec<Vec<Tensor>> = held.pairs.iter().map(|(inputs, _)| inputs.clone()).collect();
     let mut cost = None;
     if let Some(without) = without_search {
-        let mut all = lab.session(without, 1, Optimize::All).map_err(refuse)?;
+        let mut all = lab.session(without, 1).map_err(refuse)?;
         let pairs = race(&mut candidate, &mut all, &inputs, RACE_PAIRS, Instant::now() + RACE, &Cancel::default());
         cost = speedup(&pairs).map(|speedup| speedup.median);
     }

@@ -27,7 +27,7 @@ use super::{Integer, Method};
 
 pub use failure::Failure;
 pub use histogram::Calibrator;
-pub use lab::Lab;
+pub use lab::{Lab, give_memory_back};
 pub use make::make;
 pub use report::Report;
 

@@ -7,7 +7,6 @@ use super::Watch;
 use super::lab::{HeldOut, Lab, outputs, run};
 use super::search::{Measured, Trial};
 use crate::core::agreement::Comparison;
-use crate::engine::ort::Optimize;
 use crate::onnx::proto::ModelProto;
 use crate::quantize::{Ranges, Rewritten, Settings, rewrite};
 
@@ -31,7 +30,7 @@ impl Bench<'_> {
 
     /// Holds a form against the float model's answers on at most `most` samples.
     pub fn compare(&self, form: &ModelProto, most: usize) -> Result<Comparison, String> {
-        let mut session = self.lab.session(form.clone(), self.lab.threads, Optimize::All)?;
+        let mut session = self.lab.session(form.clone(), self.lab.threads)?;
         let names = outputs(&session);
         let mut comparison = Comparison::default();
         for (inputs, answer) in self.held.pairs.iter().take(most) {
