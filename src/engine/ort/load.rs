@@ -127,7 +127,7 @@ fn made(session: ort::Result<ort::session::Session>) -> Result<OrtSession, Strin
 /// # Errors
 /// One line: what is wrong with the model.
 pub fn simplify(runtime: &Runtime, path: &Path, bytes: Option<&[u8]>, into: &Path) -> Result<(), String> {
-    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false };
+    let options = LoadOptions { threads: 1, spinning: false, memory_arena: false, keep_zipmap: false };
     let session = builder(runtime, &options)
         .and_then(|builder| builder.with_optimization_level(GraphOptimizationLevel::Level1).map_err(plain))
         // Nothing is run: weights laid out for running would only take their memory a second time.

@@ -50,7 +50,7 @@ impl Lab {
 
 /// Memory is kept between runs: taking it anew for every tensor costs more than the arithmetic of small ones.
 fn options(threads: usize) -> LoadOptions {
-    LoadOptions { threads, spinning: false, memory_arena: true }
+    LoadOptions { threads, spinning: false, memory_arena: true, keep_zipmap: false }
 }
 
 /// While it lives, freed memory of any size is kept for the next tensor; then it goes back to the system.
