@@ -41,8 +41,9 @@ pub fn calibrate(
     let (reader, count) = samples;
     let with_sizes = calibrator != Calibrator::Minmax;
     let Probes { model, outputs } = Probes::put_into(stored.open()?, tensors, means, with_sizes);
-    let _reuse = Reuse::begin();
     let mut session = lab.calibrating(model)?;
+    // Only now: the weights, and what loading them took, are no business of it.
+    let _reuse = Reuse::begin();
     watch.begin("calibrating", count as u64);
     let mut gathered = Gathered::new(tensors.len(), means.len());
     reader(&mut |inputs| {
