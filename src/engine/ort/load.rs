@@ -78,19 +78,6 @@ pub enum Optimize {
     All,
 }
 
-/// Loads a model of bytes, of which no trace is left behind; contents of tensors must be in them.
-///
-/// # Errors
-/// One line: what is wrong with the model.
-pub fn load_bytes(
-    runtime: &Runtime,
-    model: &[u8],
-    options: &LoadOptions,
-    optimize: Optimize,
-) -> Result<OrtSession, String> {
-    made(optimized(runtime, options, optimize).and_then(|mut builder| builder.commit_from_memory(model)))
-}
-
 /// Loads the model of a file.
 ///
 /// # Errors

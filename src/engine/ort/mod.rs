@@ -16,7 +16,7 @@ use super::cancel::Interrupt;
 use super::{Call, RunError, Session};
 use crate::core::tensor::{ModelSpec, Tensor};
 
-pub use load::{LoadOptions, Optimize, load, load_bytes, load_file, simplify};
+pub use load::{LoadOptions, Optimize, load, load_file, simplify};
 
 /// The oldest release that has the interface which is called here.
 const OLDEST: (u32, u32) = (1, ort::sys::ORT_API_VERSION);

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::Failure;
 use super::stored::Stored;
 use crate::core::tensor::Tensor;
 use crate::engine::cancel::Cancel;
@@ -37,14 +36,8 @@ impl Lab {
     }
 
     /// A session of a model's file.
-    pub fn session_at(&self, path: &Path, threads: usize) -> Result<OrtSession, Failure> {
-        let unusable = |reason| Failure::Unusable(format!("model file {}: {reason}", path.display()));
-        ort::load_file(&self.runtime, path, &options(threads), Optimize::All).map_err(unusable)
-    }
-
-    /// A session of a model's bytes.
-    pub fn session_of(&self, bytes: &[u8], threads: usize) -> Result<OrtSession, String> {
-        ort::load_bytes(&self.runtime, bytes, &options(threads), Optimize::All)
+    pub fn session_at(&self, path: &Path, threads: usize) -> Result<OrtSession, String> {
+        ort::load_file(&self.runtime, path, &options(threads), Optimize::All)
     }
 }
 

@@ -23,6 +23,7 @@ use crate::core::tensor::{ModelSpec, Tensor};
 use crate::engine::Session;
 use crate::engine::cancel::Cancel;
 use crate::engine::cpu::Cpu;
+use crate::engine::ort::OrtSession;
 use crate::image::ImageModel;
 use crate::onnx::file;
 use crate::onnx::proto::ModelProto;
@@ -60,7 +61,7 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     watch.begin("reading the model", 1);
     let Prepared { stored, choice, bytes } = prepared::prepare(&order.model, &lab.runtime, cpu, watch)?;
     let Choice { settings, why } = settle(order, choice, cpu, watch);
-    let mut float = lab.session_at(&order.model, lab.threads)?;
+    let mut float = original(order, lab, lab.threads)?;
     let (samples, path) = open_samples(order, float.spec())?;
     if samples.is_none() && settings.method == Method::Static {
         return Err(Failure::Asked(
@@ -93,10 +94,11 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     rewritten.model.set_property(PROPERTY_METHOD, method);
     rewritten.model.set_property(PROPERTY_SOURCE, source_sha256);
     rewritten.model.set_property(PROPERTY_SAMPLES, &split.digests().join(","));
-    let encoded = file::encode(&rewritten.model);
+    let encoded = Stored::keep_bytes(&file::encode(&rewritten.model)).map_err(Failure::Made)?;
     let nodes = nodes(&rewritten);
     drop(rewritten);
     let (latency, cost) = try_out(order, lab, &encoded, without_search, &held, watch)?;
+    let encoded = encoded.bytes().map_err(Failure::Made)?;
     watch.place(&mut || file::write_bytes(&order.output, &encoded).map_err(Failure::from))?;
 
     let mut report = Report {
@@ -164,6 +166,12 @@ fn settle(order: &Order, choice: Choice, cpu: &Cpu, watch: &dyn Watch) -> Choice
         watch.tell("signed activations are slow on x86: --activations u8 is 2 to 3 times as fast");
     }
     Choice { settings, why }
+}
+
+/// A session of the model as it was given.
+fn original(order: &Order, lab: &Lab, threads: usize) -> Result<OrtSession, Failure> {
+    let unusable = |reason| Failure::Unusable(format!("model file {}: {reason}", order.model.display()));
+    lab.session_at(&order.model, threads).map_err(unusable)
 }
 
 fn open_samples(order: &Order, spec: &ModelSpec) -> Result<(Option<Samples>, Option<String>), Failure> {
@@ -337,7 +345,7 @@ fn widened(form: Form, bench: &Bench<'_>, watch: &dyn Watch) -> Form {
 fn try_out(
     order: &Order,
     lab: &Lab,
-    encoded: &[u8],
+    encoded: &Stored,
     without_search: Option<ModelProto>,
     held: &HeldOut,
     watch: &dyn Watch,
@@ -345,8 +353,8 @@ fn try_out(
     watch.begin("trying the INT8 model", 1);
     let refuse = |reason: String| Failure::Made(format!("the INT8 model does not run, and was not written: {reason}"));
     // The larger one first: what loading it takes is free again when the other comes.
-    let mut original = lab.session_at(&order.model, 1)?;
-    let mut candidate = lab.session_of(encoded, 1).map_err(refuse)?;
+    let mut original = original(order, lab, 1)?;
+    let mut candidate = lab.session_at(&encoded.path(), 1).map_err(refuse)?;
     let names = outputs(&candidate);
     let Some((inputs, _)) = held.pairs.first() else { return Ok((None, None)) };
     run(&mut candidate, inputs, &names).map_err(refuse)?;

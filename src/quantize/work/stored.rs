@@ -60,8 +60,18 @@ impl Stored {
         write().map(Stored).map_err(|error| format!("a model cannot be put away in memory: {error}"))
     }
 
-    /// The model, in memory.
-    pub fn open(&self) -> Result<ModelProto, String> {
+    /// Puts a file's bytes away, as they are.
+    pub fn keep_bytes(bytes: &[u8]) -> Result<Stored, String> {
+        let write = || -> io::Result<File> {
+            let mut file = Stored::file()?;
+            file.write_all(bytes)?;
+            Ok(file)
+        };
+        write().map(Stored).map_err(|error| format!("a model cannot be put away in memory: {error}"))
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> Result<Vec<u8>, String> {
         let read = || -> io::Result<Vec<u8>> {
             let mut file = &self.0;
             let mut bytes = Vec::new();
@@ -70,7 +80,12 @@ impl Stored {
             file.read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        read().map_err(|error| error.to_string()).and_then(|bytes| file::decode(Bytes::from(bytes)))
+        read().map_err(|error| error.to_string())
+    }
+
+    /// The model, in memory.
+    pub fn open(&self) -> Result<ModelProto, String> {
+        self.bytes().and_then(|bytes| file::decode(Bytes::from(bytes)))
     }
 
     /// A path by which this process can open it.
