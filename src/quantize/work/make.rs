@@ -38,6 +38,8 @@ const PAYS: f64 = 0.98;
 /// How long the two models race for the report, and in how many pairs.
 const RACE: Duration = Duration::from_millis(800);
 const RACE_PAIRS: usize = 60;
+/// The pairs where nothing was asked of the accuracy either: enough for an interval.
+const FEW_PAIRS: usize = 8;
 
 /// An INT8 model, with what is known of how it came about.
 struct Form {
@@ -365,7 +367,8 @@ fn try_out(
         let pairs = race(&mut candidate, &mut all, &inputs, RACE_PAIRS, Instant::now() + RACE, &Cancel::default());
         cost = speedup(&pairs).map(|speedup| speedup.median);
     }
-    let pairs = race(&mut original, &mut candidate, &inputs, RACE_PAIRS, Instant::now() + RACE, &Cancel::default());
+    let most = if order.search.is_some() { RACE_PAIRS } else { FEW_PAIRS };
+    let pairs = race(&mut original, &mut candidate, &inputs, most, Instant::now() + RACE, &Cancel::default());
     let median = |of: fn(&crate::core::qualify::Pair) -> Duration| {
         let mut all: Vec<Duration> = pairs.iter().map(of).collect();
         all.sort_unstable();
