@@ -7,6 +7,7 @@ pub mod cpu;
 #[cfg(test)]
 pub mod fake;
 pub mod job;
+pub mod memory;
 pub mod ort;
 mod pool;
 mod queue;

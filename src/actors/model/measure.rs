@@ -12,6 +12,7 @@ use crate::config::ModelConfig;
 use crate::core::qualify::same_interface;
 use crate::core::standing::Receipt;
 use crate::engine::cancel::{Cancel, Reason};
+use crate::engine::memory;
 use crate::qualify::{Golden, golden, measure};
 
 /// How much lower the priority of measuring is than that of serving.
@@ -134,6 +135,7 @@ impl Bench {
                 loader.receipts().forget(&sha256);
             }
             let result = qualify(&config, &teller.candidate, &loader, &switch);
+            memory::give_back();
             teller.say(result);
         })?;
         let mut running = self.running();

@@ -6,8 +6,8 @@ use actix::Recipient;
 
 use super::{LoadFinished, ServedModel};
 use crate::core::standing::Standing;
-use crate::engine::Session;
 use crate::engine::threads::SessionPool;
+use crate::engine::{Session, memory};
 
 /// The shelf, shared by every model room there will be and the engine threads.
 #[derive(Default)]
@@ -90,6 +90,7 @@ impl Shelf {
         inner.served = served.map(|served| Arc::new(ServedModel { generation, ..served }));
         drop(inner);
         drop(before);
+        memory::give_back();
     }
 }
 
