@@ -61,10 +61,17 @@ pub fn affine(range: Range, integer: Integer, reduced: bool, symmetric: bool) ->
     Affine { scale: scale as f32, zero: zero as i32 }
 }
 
+/// A float between 2²³ and 2²⁴ has no places after the point: adding this to a smaller one rounds it to the even neighbour, as
+/// the processor adds. The library's function for that is called for every value where a processor may lack the instruction.
+const ROUNDS: f32 = 12_582_912.0;
+/// Further out than any number and any zero point: what is cut off here is cut off anyway.
+const FAR: f32 = 1024.0;
+
 /// The number that stands for a value.
 pub fn number(value: f32, affine: Affine, integer: Integer) -> i32 {
     let (lowest, highest) = integer.limits();
-    ((value / affine.scale).round_ties_even() + affine.zero as f32).clamp(lowest as f32, highest as f32) as i32
+    let rounded = ((value / affine.scale).clamp(-FAR, FAR) + ROUNDS) - ROUNDS;
+    (rounded + affine.zero as f32).clamp(lowest as f32, highest as f32) as i32
 }
 
 /// A constant on its way to 8-bit numbers.
@@ -166,10 +173,10 @@ impl Weight {
 /// Contents piece by piece, each of one channel.
 fn runs<'a>(values: &'a [f32], shape: &[usize], axis: Option<usize>) -> impl Iterator<Item = (&'a [f32], usize)> {
     let (length, channels) = match axis {
-        Some(axis) => (shape[axis + 1..].iter().product::<usize>(), shape[axis]),
-        None => (values.len(), 1),
+        Some(axis) => (shape[axis + 1..].iter().product::<usize>().max(1), shape[axis].max(1)),
+        None => (values.len().max(1), 1),
     };
-    values.chunks(length.max(1)).enumerate().map(move |(place, run)| (run, place % channels.max(1)))
+    values.chunks(length * channels).flat_map(move |block| block.chunks(length).zip(0..channels))
 }
 
 /// A bias in steps of `input * weight`: the numbers, and the scales.
@@ -207,6 +214,10 @@ mod tests {
         let of = |value| number(value, affine, Integer::S8);
         assert_eq!([of(0.5), of(1.5), of(-2.5), of(1e9), of(-1e9)], [0, 2, -2, 127, -128]);
         assert_eq!(number(-4.0, Affine { scale: 2.0, zero: 3 }, Integer::U8), 1);
+        let library = |value: f32| value.round_ties_even().clamp(-128.0, 127.0) as i32;
+        let steps = (-3000..3000).map(|step| step as f32 / 16.0);
+        assert!(steps.into_iter().all(|value| of(value) == library(value)));
+        assert_eq!([of(f32::MAX), number(1.0, Affine { scale: f32::MIN_POSITIVE, zero: -5 }, Integer::S8)], [127, 127]);
     }
 
     #[test]
