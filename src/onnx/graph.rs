@@ -116,6 +116,17 @@ impl NodeProto {
     }
 }
 
+impl GraphProto {
+    /// Its nodes and those of the graphs inside them, each holder before what it holds.
+    pub fn nodes_within(&self) -> Vec<&NodeProto> {
+        let within = |node| std::iter::once(node).chain(inner(node));
+        fn inner(node: &NodeProto) -> Vec<&NodeProto> {
+            node.subgraphs().flat_map(GraphProto::nodes_within).collect()
+        }
+        self.node.iter().flat_map(within).collect()
+    }
+}
+
 impl ValueInfoProto {
     /// Its name; empty where it has none.
     pub fn label(&self) -> &str {

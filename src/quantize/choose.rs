@@ -2,7 +2,7 @@
 
 use super::{Integer, Method, Settings};
 use crate::engine::cpu::Cpu;
-use crate::onnx::proto::ModelProto;
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
 
 /// What was chosen, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,14 +14,16 @@ pub struct Choice {
 }
 
 /// Chooses by the graph: nets of convolutions static, all others dynamic. Never dynamic convolutions, which run slower than
-/// float ones, and on x86 never signed activations, whose products take more instructions.
+/// float ones, and on x86 never signed activations, whose products take more instructions. Inside `If`, `Loop` and `Scan` only
+/// dynamic quantisation finds something.
 pub fn choose(model: &ModelProto, cpu: &Cpu) -> Choice {
-    let count = |operators: &[&str]| {
-        let nodes = model.graph.iter().flat_map(|graph| &graph.node);
-        nodes.filter(|node| node.is_standard() && operators.contains(&node.operator())).count()
+    let outer: Vec<&NodeProto> = model.graph.iter().flat_map(|graph| &graph.node).collect();
+    let all: Vec<&NodeProto> = model.graph.iter().flat_map(GraphProto::nodes_within).collect();
+    let count = |nodes: &[&NodeProto], operators: &[&str]| {
+        nodes.iter().filter(|node| node.is_standard() && operators.contains(&node.operator())).count()
     };
-    let (convolutions, products) = (count(&["Conv"]), count(&["MatMul", "Gemm"]));
-    let recurrent = count(&["LSTM", "GRU", "RNN"]);
+    let (convolutions, products) = (count(&outer, &["Conv"]), count(&all, &["MatMul", "Gemm"]));
+    let recurrent = count(&all, &["LSTM", "GRU", "RNN"]);
     // A convolution or two at the entry of a transformer (its patches) do not make it a net of convolutions.
     let method =
         if convolutions > 0 && convolutions * 4 > products + recurrent { Method::Static } else { Method::Dynamic };
@@ -53,7 +55,7 @@ pub fn choose(model: &ModelProto, cpu: &Cpu) -> Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::proto::{GraphProto, NodeProto};
+    use crate::onnx::proto::AttributeProto;
 
     fn chosen(operators: &[&str], features: Vec<&'static str>) -> Choice {
         let node = |operator: &&str| NodeProto::new(operator, "", &[], &[]);
@@ -70,6 +72,14 @@ mod tests {
         assert_eq!(chosen(&["LSTM", "Gemm"], vnni()).settings.method, Method::Dynamic);
         let transformer: Vec<&str> = std::iter::once("Conv").chain(std::iter::repeat_n("MatMul", 36)).collect();
         assert_eq!(chosen(&transformer, vnni()).settings.method, Method::Dynamic);
+        let node = ["Conv", "LSTM"].map(|operator| NodeProto::new(operator, "", &[], &[])).to_vec();
+        let inner = Some(Box::new(GraphProto { node, ..Default::default() }));
+        let mut holder = NodeProto::new("If", "", &[], &[]);
+        holder.attribute.push(AttributeProto { g: inner, ..Default::default() });
+        let graph = Some(GraphProto { node: vec![holder], ..Default::default() });
+        let choice =
+            choose(&ModelProto { graph, ..Default::default() }, &Cpu { architecture: "x86_64", features: vnni() });
+        assert!(choice.settings.method == Method::Dynamic && choice.why.contains("1 recurrent"), "{}", choice.why);
     }
 
     #[test]

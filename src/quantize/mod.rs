@@ -23,7 +23,7 @@ pub mod work;
 
 pub use choose::{Choice, choose};
 pub use error::Error;
-pub use prepare::{prepare, tidy};
+pub use prepare::{has_work, is_untidy, prepare, tidy};
 pub use rewrite::{observed, rewrite};
 
 use crate::onnx::proto::ModelProto;

@@ -8,6 +8,7 @@ use crate::onnx::graph::{self, Names};
 use crate::onnx::proto::{ElementType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 mod constants;
+mod filled;
 mod fold;
 mod upgrade;
 
@@ -30,8 +31,7 @@ pub fn prepare(model: ModelProto) -> Result<ModelProto, Error> {
     }
     let mut model = tidy(model);
     if let Some(graph) = model.graph.as_mut() {
-        let _ = graph::sort(&mut graph.node);
-        constants::lift(graph);
+        settle(graph);
         name(graph);
     }
     if version < PER_CHANNEL {
@@ -51,24 +51,46 @@ pub fn prepare(model: ModelProto) -> Result<ModelProto, Error> {
     Ok(model)
 }
 
-/// Takes the constants of a file older than IR 4 out of the inputs, among which they had to stand. This goes before the
-/// runtime's own pass over the file, which folds such constants and leaves the inputs, now without a value.
+/// The version of the file's form before which constants stand among the inputs.
+const CONSTANTS_APART: i64 = 4;
+
+/// What goes before the runtime's own pass over a file. The constants of one older than IR 4 leave the inputs, among which they
+/// had to stand: the runtime folds them and leaves the inputs, now without a value. Weights that the file only describes are
+/// written out, so that normalisations are folded into them.
 pub fn tidy(mut model: ModelProto) -> ModelProto {
-    if model.ir_version.unwrap_or(0) < 4
-        && let Some(graph) = model.graph.as_mut()
-    {
-        let constants: HashSet<String> = graph.initializer.iter().map(|tensor| tensor.label().to_owned()).collect();
-        graph.input.retain(|input| !constants.contains(input.label()));
-        model.ir_version = Some(4);
+    let old = model.ir_version.unwrap_or(0) < CONSTANTS_APART;
+    if let Some(graph) = model.graph.as_mut() {
+        if old {
+            let constants: HashSet<String> = graph.initializer.iter().map(|tensor| tensor.label().to_owned()).collect();
+            graph.input.retain(|input| !constants.contains(input.label()));
+            model.ir_version = Some(CONSTANTS_APART);
+        }
+        filled::fill(graph);
     }
     model
+}
+
+/// Whether [`tidy`] changes a model.
+pub fn is_untidy(model: &ModelProto) -> bool {
+    model.ir_version.unwrap_or(0) < CONSTANTS_APART || model.graph.as_ref().is_some_and(filled::any)
+}
+
+/// Puts nodes in order and constants among the initialisers, in the graphs inside too.
+fn settle(graph: &mut GraphProto) {
+    graph.node.iter_mut().flat_map(NodeProto::subgraphs_mut).for_each(settle);
+    let _ = graph::sort(&mut graph.node);
+    constants::lift(graph);
 }
 
 /// Gives every node a name of its own.
 fn name(graph: &mut GraphProto) {
     let mut names = Names::of(graph);
-    let mut seen: HashSet<String> = HashSet::new();
+    name_within(graph, &mut names, &mut HashSet::new());
+}
+
+fn name_within(graph: &mut GraphProto, names: &mut Names, seen: &mut HashSet<String>) {
     for node in &mut graph.node {
+        node.subgraphs_mut().for_each(|inner| name_within(inner, names, seen));
         if node.label().is_empty() || !seen.insert(node.label().to_owned()) {
             let fallback = match node.label() {
                 "" => format!("{}_{}", node.operator(), node.result(0).unwrap_or("none")),
@@ -129,23 +151,39 @@ fn refuse(model: &ModelProto) -> Result<(), Error> {
     Ok(())
 }
 
-/// Operators whose work 8-bit numbers make cheaper.
-pub(super) const WORK: [&str; 5] = ["Conv", "MatMul", "Gemm", "Gather", "LSTM"];
+/// Whether there is an operator whose work 8-bit numbers make cheaper, with constant weights or not.
+pub fn has_work(model: &ModelProto) -> bool {
+    let mut all = model.graph.iter().flat_map(GraphProto::nodes_within);
+    all.any(|node| node.is_standard() && WORK.contains(&node.operator()))
+}
 
-/// Refuses a graph in which no rule will find anything.
-fn any_candidate(graph: &GraphProto) -> Result<(), Error> {
+/// Whether one of these operators has weights in the graph, or one of those that need no ranges has them in a graph inside.
+fn has_weights(graph: &GraphProto, operators: &[&str]) -> bool {
     let inputs: HashSet<&str> = graph.input.iter().map(ValueInfoProto::label).collect();
     let float = |tensor: &&TensorProto| tensor.element() == Some(ElementType::Float) && tensor.dims.len() >= 2;
     let constants: HashSet<&str> = graph.initializer.iter().filter(float).map(TensorProto::label).collect();
     let works = |node: &NodeProto| {
         let place = if node.operator() == "Gather" { 0 } else { 1 };
         let weight = node.source(place).filter(|name| constants.contains(name) && !inputs.contains(name));
-        node.is_standard() && WORK.contains(&node.operator()) && weight.is_some()
+        let here = node.is_standard() && operators.contains(&node.operator()) && weight.is_some();
+        here || node.subgraphs().any(|inner| has_weights(inner, &WORK_WITHIN))
     };
-    if graph.node.iter().any(works) {
+    graph.node.iter().any(works)
+}
+
+/// Those of [`WORK`] that are quantised without ranges, which cannot be found inside `If`, `Loop` and `Scan`.
+const WORK_WITHIN: [&str; 4] = ["MatMul", "Gemm", "Gather", "LSTM"];
+
+/// Operators whose work 8-bit numbers make cheaper.
+pub(super) const WORK: [&str; 5] = ["Conv", "MatMul", "Gemm", "Gather", "LSTM"];
+
+/// Refuses a graph in which no rule will find anything.
+fn any_candidate(graph: &GraphProto) -> Result<(), Error> {
+    if has_weights(graph, &WORK) {
         return Ok(());
     }
-    let mut operators: Vec<&str> = graph.node.iter().map(NodeProto::operator).collect();
+    let all = graph.nodes_within();
+    let mut operators: Vec<&str> = all.iter().map(|node| node.operator()).collect();
     operators.sort_unstable();
     operators.dedup();
     let more = if operators.len() > 6 { ", ..." } else { "" };
@@ -154,7 +192,7 @@ fn any_candidate(graph: &GraphProto) -> Result<(), Error> {
         true => "it has no node at all".to_owned(),
         false => format!(
             "no convolution or product with constant FP32 weights is among its {} nodes ({}{more})",
-            graph.node.len(),
+            all.len(),
             operators.join(", ")
         ),
     };

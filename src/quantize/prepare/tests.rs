@@ -150,6 +150,45 @@ fn constants_and_names_are_in_one_form() {
 }
 
 #[test]
+fn weights_that_a_file_only_describes_are_written_out() {
+    let shape = |sizes: &[i64]| TensorProto::of_integers("sizes", sizes);
+    let fill = |value: f32| {
+        let tensor = Some(TensorProto::of_floats("", &[1], &[value]));
+        let attribute = vec![AttributeProto { name: Some("value".into()), t: tensor, ..Default::default() }];
+        NodeProto { attribute, ..NodeProto::new("ConstantOfShape", "fill", &["sizes"], &["w"]) }
+    };
+    let last = NodeProto::new("Relu", "last", &["h"], &["y"]);
+    let described = |sizes: &[i64]| model(13, vec![fill(0.5), product(), last.clone()], vec![shape(sizes)]);
+    assert!(is_untidy(&described(&[2, 2])));
+    let prepared = prepare(described(&[2, 2])).unwrap();
+    assert_eq!(constant(&prepared, "w").floats().unwrap(), [0.5; 4]);
+    assert!(!is_untidy(&prepared));
+    // A few bytes of file that ask for more memory than any box has stay as they are, and are no weights.
+    for sizes in [[1 << 40, 1 << 40], [1 << 20, 1 << 20], [-1, 2]] {
+        assert!(prepare(described(&sizes)).unwrap_err().to_string().contains("no node"), "{sizes:?}");
+    }
+}
+
+#[test]
+fn weights_in_graphs_inside_count_where_no_ranges_are_needed() {
+    let holding = |node: NodeProto| {
+        let output = vec![value("r")];
+        let inner = GraphProto { node: vec![node], initializer: vec![matrix("w")], output, ..Default::default() };
+        let mut holder = NodeProto::new("If", "", &["x"], &["y"]);
+        let attribute =
+            AttributeProto { name: Some("then_branch".into()), g: Some(Box::new(inner)), ..Default::default() };
+        holder.attribute.push(attribute);
+        model(13, vec![holder], vec![])
+    };
+    let prepared = prepare(holding(NodeProto::new("MatMul", "", &["x", "w"], &["r"]))).unwrap();
+    let names: Vec<String> =
+        prepared.graph.iter().flat_map(|g| g.nodes_within()).map(|n| n.label().to_owned()).collect();
+    assert_eq!(names, ["If_y", "MatMul_r"], "every node has a name, by which it can be excluded");
+    let refusal = prepare(holding(NodeProto::new("Conv", "", &["x", "w"], &["r"]))).unwrap_err().to_string();
+    assert!(refusal.contains("among its 2 nodes (Conv, If)"), "{refusal}");
+}
+
+#[test]
 fn factors_of_products_go_into_their_constants() {
     let attribute = vec![float("alpha", 2.0), float("beta", 0.5)];
     let gemm = NodeProto { attribute, ..NodeProto::new("Gemm", "g", &["x", "w", "b"], &["y"]) };

@@ -15,9 +15,9 @@ use crate::quantize::{Integer, Settings};
 /// The domain of the runtime's own operators.
 pub(super) const VENDOR: &str = "com.microsoft";
 
-struct Dynamic<'a> {
-    view: View<'a>,
-    names: Names,
+struct Dynamic<'a, 'v> {
+    view: View<'v>,
+    names: &'v mut Names,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     /// Numbers, scale and zero point of an activation.
@@ -26,15 +26,21 @@ struct Dynamic<'a> {
     weights: HashMap<(&'a str, Form, bool), [String; 3]>,
 }
 
-/// The graph with its products and tables on 8-bit numbers, and what became of each node.
+/// The graph with its products and tables on 8-bit numbers, and what became of each node, of graphs inside it too.
 pub(super) fn rewrite<'a>(graph: &'a GraphProto, settings: &Settings) -> (GraphProto, Verdicts<'a>) {
+    rewrite_within(graph, settings, &mut Names::of(graph))
+}
+
+/// `names` are those of the outermost graph. Constants of graphs outside are not weights in here: the other graphs inside may
+/// read them too.
+fn rewrite_within<'a>(graph: &'a GraphProto, settings: &Settings, names: &mut Names) -> (GraphProto, Verdicts<'a>) {
     let index = Index::new(graph);
     let unknown = HashSet::new();
     // Scales a channel need no version here: MatMulInteger takes a vector of zero points at any.
     let view = View { index: &index, settings, opset: 13, marked: HashMap::new(), unknown: &unknown };
     let mut dynamic = Dynamic {
         view,
-        names: Names::of(graph),
+        names,
         nodes: Vec::with_capacity(graph.node.len() * 3),
         initializers: Vec::new(),
         activations: HashMap::new(),
@@ -44,6 +50,11 @@ pub(super) fn rewrite<'a>(graph: &'a GraphProto, settings: &Settings) -> (GraphP
     for node in &graph.node {
         let verdict = match kept(node, settings) {
             Some(reason) => Err(reason.to_owned()),
+            None if node.subgraphs().next().is_some() => {
+                let holder = dynamic.holder(node, settings, &mut verdicts);
+                dynamic.nodes.push(holder);
+                continue;
+            }
             None => dynamic.node(node),
         };
         if verdict.is_err() {
@@ -55,7 +66,19 @@ pub(super) fn rewrite<'a>(graph: &'a GraphProto, settings: &Settings) -> (GraphP
     (assemble(graph, dynamic.nodes, dynamic.initializers, &read), verdicts)
 }
 
-impl<'a> Dynamic<'a> {
+impl<'a> Dynamic<'a, '_> {
+    /// A node that holds graphs, with those rewritten.
+    fn holder(&mut self, node: &'a NodeProto, settings: &Settings, verdicts: &mut Verdicts<'a>) -> NodeProto {
+        let mut holder = node.clone();
+        verdicts.push((node, Some("it holds graphs: what is in them counts by itself".to_owned())));
+        for (changed, graph) in holder.subgraphs_mut().zip(node.subgraphs()) {
+            let (rewritten, found) = rewrite_within(graph, settings, self.names);
+            *changed = rewritten;
+            verdicts.extend(found);
+        }
+        holder
+    }
+
     fn node(&mut self, node: &'a NodeProto) -> Result<(), String> {
         if !node.is_standard() {
             return Err(format!("an operator of the domain {}", node.domain.as_deref().unwrap_or_default()));
@@ -71,13 +94,12 @@ impl<'a> Dynamic<'a> {
             }
             "Gather" => self.table(node),
             "LSTM" => {
-                let made = recurrent::lstm(node, &self.view, &mut self.names)?;
+                let made = recurrent::lstm(node, &self.view, self.names)?;
                 self.initializers.extend(made.initializers);
                 self.nodes.push(made.node);
                 Ok(())
             }
             "Conv" => Err("a convolution that is quantised at every run is slower than in float".to_owned()),
-            "If" | "Loop" | "Scan" => Err("it holds graphs, which stay as they are".to_owned()),
             _ => Err("dynamic quantisation is for matrix products".to_owned()),
         }
     }
@@ -87,7 +109,7 @@ impl<'a> Dynamic<'a> {
         let (input, output) = self.view.ends(node)?;
         let name = node.source(1).ok_or("it has no second input")?;
         if !self.view.index.initializers.contains_key(name) {
-            return Err("it has no constant weights".to_owned());
+            return Err("it has no constant weights in its graph".to_owned());
         }
         let rank = self.view.weight(name)?.dims.len();
         let axis = (self.view.settings.per_channel && rank == 2).then_some(1);

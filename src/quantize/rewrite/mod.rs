@@ -50,7 +50,7 @@ pub fn rewrite(model: &ModelProto, ranges: &Ranges, settings: &Settings) -> Resu
         return Err(Error::NothingToQuantize { why });
     }
     if let Some(graph) = &rewritten.model.graph
-        && graph.node.iter().any(|node| node.domain.as_deref() == Some(dynamic::VENDOR))
+        && graph.nodes_within().iter().any(|node| node.domain.as_deref() == Some(dynamic::VENDOR))
         && !rewritten.model.opset_import.iter().any(|set| set.domain.as_deref() == Some(dynamic::VENDOR))
     {
         rewritten.model.set_opset(dynamic::VENDOR, 1);

@@ -7,11 +7,10 @@ use super::net::{Net, ranges, value};
 use crate::onnx::proto::{ElementType, GraphProto, ModelProto, NodeProto, TensorProto};
 use crate::quantize::{Method, Rewritten, Settings, prepare, rewrite};
 
-fn text(rewritten: &Rewritten) -> String {
-    let graph = rewritten.model.graph.as_ref().unwrap();
-    let mut out = String::new();
+/// A graph's nodes and constants; those of graphs inside it follow their node, further in.
+fn write_graph(out: &mut String, graph: &GraphProto, margin: &str) {
     for node in &graph.node {
-        let _ = write!(out, "{} = {}({})", node.output.join(", "), node.operator(), node.input.join(", "));
+        let _ = write!(out, "{margin}{} = {}({})", node.output.join(", "), node.operator(), node.input.join(", "));
         for attribute in &node.attribute {
             let name = attribute.name.as_deref().unwrap_or_default();
             match (&attribute.g, attribute.i) {
@@ -21,11 +20,18 @@ fn text(rewritten: &Rewritten) -> String {
             }
         }
         out.push('\n');
+        node.subgraphs().for_each(|inner| write_graph(out, inner, &format!("{margin}  ")));
     }
     for tensor in &graph.initializer {
         let element = tensor.element().unwrap();
-        let _ = writeln!(out, "const {} {element:?}{:?} {}", tensor.label(), tensor.dims, contents(tensor, element));
+        let contents = contents(tensor, element);
+        let _ = writeln!(out, "{margin}const {} {element:?}{:?} {contents}", tensor.label(), tensor.dims);
     }
+}
+
+fn text(rewritten: &Rewritten) -> String {
+    let mut out = String::new();
+    write_graph(&mut out, rewritten.model.graph.as_ref().unwrap(), "");
     let _ = writeln!(out, "quantized: {}", rewritten.quantized.join(", "));
     for left in &rewritten.left {
         let _ = writeln!(out, "left: {} {}: {}", left.operator, left.node, left.reason);
@@ -215,4 +221,20 @@ fn at_every_run() {
     net.weight("w", &[1, 8, 3]).weight("r", &[1, 8, 2]).node("LSTM", &["x", "w", "r"], "y");
     net.graph.node[0].set_int("hidden_size", 2);
     dynamic("dynamic_lstm", net.model(&["y"]));
+}
+
+#[test]
+fn graphs_inside_at_every_run() {
+    let branch = |result: &str| {
+        let mut net = Net::default();
+        net.weight("w_of_both", &[2, 3]).node("MatMul", &["x", "w_of_both"], "p");
+        net.node("MatMul", &["x", "w_outside"], "q").node("Add", &["p", "q"], result);
+        GraphProto { output: vec![value(result)], ..net.graph }
+    };
+    let mut net = Net::new("x");
+    net.weight("w_outside", &[2, 3]).node("If", &["c"], "i");
+    net.graph.input.push(value("c"));
+    net.inner("then_branch", branch("s")).inner("else_branch", branch("t"));
+    net.weight("v", &[3, 2]).node("MatMul", &["i", "v"], "y");
+    dynamic("dynamic_subgraphs", net.model(&["y"]));
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::Failure;
 use super::stored::Stored;
 use crate::core::tensor::Tensor;
 use crate::engine::cancel::Cancel;
@@ -33,6 +34,12 @@ impl Lab {
     pub fn session(&self, model: ModelProto, threads: usize) -> Result<OrtSession, String> {
         let stored = Stored::keep(model)?;
         ort::load_file(&self.runtime, &stored.path(), &options(threads), Optimize::All)
+    }
+
+    /// A session of the model as it was given.
+    pub fn original(&self, path: &Path, threads: usize) -> Result<OrtSession, Failure> {
+        let unusable = |reason| Failure::Unusable(format!("model file {}: {reason}", path.display()));
+        self.session_at(path, threads).map_err(unusable)
     }
 
     /// A session of a model's file.

@@ -1,59 +1,31 @@
 //! From an order to a file and its report.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::bias;
 use super::calibrate::{Calibrated, calibrate};
+use super::form::{self, Form};
 use super::histogram::Calibrator;
-use super::lab::{HeldOut, Lab, outputs, run};
+use super::lab::Lab;
 use super::prepared::{self, Prepared};
-use super::report::{
-    Accuracy, Kept, Latency, LeftNode, Nodes, OutputReport, Report, SamplesReport, SearchReport, Seconds, Size,
-};
-use super::search::{self, Measured};
+use super::report::{Accuracy, LeftNode, Nodes, OutputReport, Report, SearchReport, Seconds, Size};
 use super::split::Split;
 use super::stored::Stored;
-use super::trials::{Bench, Trials};
+use super::trials::Bench;
+use super::try_out::try_out;
 use super::{Failure, Order, PROPERTY_METHOD, PROPERTY_SAMPLES, PROPERTY_SOURCE, Watch};
 use crate::core::agreement::Comparison;
-use crate::core::qualify::speedup;
 use crate::core::tensor::{ModelSpec, Tensor};
 use crate::engine::Session;
-use crate::engine::cancel::Cancel;
 use crate::engine::cpu::Cpu;
-use crate::engine::ort::OrtSession;
 use crate::image::ImageModel;
 use crate::onnx::file;
-use crate::onnx::proto::ModelProto;
-use crate::qualify::race::race;
-use crate::quantize::{Choice, Integer, Method, Range, Rewritten, Settings};
+use crate::quantize::{Choice, Integer, Method, Rewritten, Settings};
 use crate::samples::{self, SampleLimits, Samples};
 
 /// The folder of samples that is used where none is named.
 const FRAMES: &str = "frames";
-/// A correction of biases is kept when the distance falls to this share of what it was, or lower.
-const PAYS: f64 = 0.98;
-/// How long the two models race for the report, and in how many pairs.
-const RACE: Duration = Duration::from_millis(800);
-const RACE_PAIRS: usize = 60;
-/// The pairs where nothing was asked of the accuracy either: enough for an interval.
-const FEW_PAIRS: usize = 8;
-
-/// An INT8 model, with what is known of how it came about.
-struct Form {
-    rewritten: Rewritten,
-    comparison: Comparison,
-    search: Option<SearchReport>,
-    bias_corrected: bool,
-    /// The float model that it was made of, and the nodes that the search left in float.
-    float: ModelProto,
-    keep: BTreeSet<String>,
-    /// Every node in 8 bits, where the search left some in float.
-    without_search: Option<ModelProto>,
-}
-
 /// Quantises: the output is there whole, after the runtime has run it, or not at all.
 ///
 /// # Errors
@@ -63,7 +35,7 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     watch.begin("reading the model", 1);
     let Prepared { stored, choice, bytes } = prepared::prepare(&order.model, &lab.runtime, cpu, watch)?;
     let Choice { settings, why } = settle(order, choice, cpu, watch);
-    let mut float = original(order, lab, lab.threads)?;
+    let mut float = lab.original(&order.model, lab.threads)?;
     let (samples, path) = open_samples(order, float.spec())?;
     if samples.is_none() && settings.method == Method::Static {
         return Err(Failure::Asked(
@@ -81,11 +53,12 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     let calibration = calibrated_at.elapsed().as_secs_f64();
     let bench = Bench { lab, ranges: &ranges, settings: &settings, held: &held };
     let searched_at = Instant::now();
-    let form = best_form(order, &bench, stored.open().map_err(Failure::Made)?, &means, &split.report, watch)?;
+    let model = stored.open().map_err(Failure::Made)?;
+    let form = form::best(order, &bench, model, &means, split.report.path.is_some(), watch)?;
     let search = searched_at.elapsed().as_secs_f64();
 
     let Form { mut rewritten, comparison, search: found, bias_corrected, without_search, .. } = match order.calibrator {
-        Calibrator::Minmax if order.search.is_some() => widened(form, &bench, watch),
+        Calibrator::Minmax if order.search.is_some() => form.widened(&bench, watch),
         // Other ranges are cut out of all samples together, and cannot be joined.
         _ => form,
     };
@@ -170,12 +143,6 @@ fn settle(order: &Order, choice: Choice, cpu: &Cpu, watch: &dyn Watch) -> Choice
     Choice { settings, why }
 }
 
-/// A session of the model as it was given.
-fn original(order: &Order, lab: &Lab, threads: usize) -> Result<OrtSession, Failure> {
-    let unusable = |reason| Failure::Unusable(format!("model file {}: {reason}", order.model.display()));
-    lab.session_at(&order.model, threads).map_err(unusable)
-}
-
 fn open_samples(order: &Order, spec: &ModelSpec) -> Result<(Option<Samples>, Option<String>), Failure> {
     let beside = order.model.parent().unwrap_or(Path::new("")).join(FRAMES);
     let Some(path) = order.samples.clone().or_else(|| beside.is_dir().then_some(beside)) else {
@@ -215,171 +182,6 @@ fn find_ranges(
     let mut reader = |each: &mut dyn FnMut(&[Tensor]) -> Result<(), String>| split.calibrating(each, watch);
     calibrate(lab, stored, &tensors, &means, order.calibrator, (&mut reader, count), watch)
         .map_err(|reason| Failure::Unusable(format!("calibrating: {reason}")))
-}
-
-/// The form with every node in 8 bits; with corrected biases, if that is nearer; with nodes in float, if it must be.
-fn best_form(
-    order: &Order,
-    bench: &Bench<'_>,
-    mut model: ModelProto,
-    means: &BTreeMap<String, Vec<f64>>,
-    samples: &SamplesReport,
-    watch: &dyn Watch,
-) -> Result<Form, Failure> {
-    let made = |reason: String| Failure::Made(format!("the INT8 model was not made: {reason}"));
-    watch.begin("quantising", 1);
-    let mut rewritten = crate::quantize::rewrite(&model, bench.ranges, bench.settings)?;
-    let mut bias_corrected = false;
-    let Some(limit) = order.search else {
-        // The constants that stayed are slices of the float model's memory: without them that is free.
-        model = ModelProto::default();
-        let keep = BTreeSet::new();
-        rewritten.model = Stored::keep(rewritten.model).and_then(|stored| stored.open()).map_err(made)?;
-        let comparison = bench.compare(&rewritten.model, usize::MAX).map_err(made)?;
-        return Ok(Form {
-            rewritten,
-            comparison,
-            search: None,
-            bias_corrected,
-            float: model,
-            keep,
-            without_search: None,
-        });
-    };
-
-    let begun = Instant::now();
-    let mut comparison = bench.compare(&rewritten.model, usize::MAX).map_err(made)?;
-    if let Some(corrected) = bias::corrected(&model, &rewritten.model, means) {
-        let form = bench.form(&corrected, BTreeSet::new()).map_err(made)?;
-        let nearer = bench.compare(&form.model, usize::MAX).map_err(made)?;
-        if nearer.distance() <= PAYS * comparison.distance() && nearer.value() >= comparison.value() {
-            (model, rewritten, comparison, bias_corrected) = (corrected, form, nearer, true);
-        }
-    }
-    let target = order.target.unwrap_or(comparison.default_target());
-    let base = Measured { agreement: comparison.value(), distance: comparison.distance() };
-    if base.agreement >= target || samples.path.is_none() {
-        let keep = BTreeSet::new();
-        return Ok(Form {
-            rewritten,
-            comparison,
-            search: None,
-            bias_corrected,
-            float: model,
-            keep,
-            without_search: None,
-        });
-    }
-    watch.tell(&format!(
-        "the agreement is {:.4} with every node in 8 bits ({}): looking for the nodes that spoil it, for at most {} s",
-        base.agreement,
-        comparison.text(),
-        limit.as_secs()
-    ));
-    watch.begin("searching", 0);
-    let nodes = rewritten.quantized.clone();
-    let mut trials = Trials { bench, model: &model, nodes: &nodes, begun, limit, watch };
-    let found = search::search(&nodes, target, base, &mut trials).map_err(made)?;
-    let operators: BTreeMap<&str, &str> =
-        model.graph.iter().flat_map(|graph| &graph.node).map(|node| (node.label(), node.operator())).collect();
-    let kept = found.harm.iter().map(|(node, harm)| Kept {
-        node: node.clone(),
-        operator: operators.get(node.as_str()).copied().unwrap_or_default().to_owned(),
-        harm: *harm,
-    });
-    let report =
-        SearchReport { agreement_before: base.agreement, kept: kept.collect(), trials: found.trials, cost: None };
-    let (keep, search) = (found.keep, Some(report));
-    if keep.is_empty() {
-        return Ok(Form { rewritten, comparison, search, bias_corrected, float: model, keep, without_search: None });
-    }
-    let form = bench.form(&model, keep.clone()).map_err(made)?;
-    let comparison = bench.compare(&form.model, usize::MAX).map_err(made)?;
-    let without_search = Some(rewritten.model);
-    Ok(Form { rewritten: form, comparison, search, bias_corrected, float: model, keep, without_search })
-}
-
-/// The same form with ranges that hold the samples held out too: what was decided without them is not decided again, and
-/// what was measured without them stays what is reported. Left as it was where it would agree less.
-fn widened(form: Form, bench: &Bench<'_>, watch: &dyn Watch) -> Form {
-    if bench.ranges.is_empty() || form.float.graph.is_none() {
-        return form;
-    }
-    let wider = || -> Result<Rewritten, String> {
-        let tensors: Vec<String> = bench.ranges.keys().cloned().collect();
-        let mut reader = |each: &mut dyn FnMut(&[Tensor]) -> Result<(), String>| {
-            bench.held.pairs.iter().try_for_each(|(inputs, _)| each(inputs))
-        };
-        let count = bench.held.pairs.len();
-        let found = calibrate(
-            bench.lab,
-            &Stored::keep(form.float.clone())?,
-            &tensors,
-            &[],
-            Calibrator::Minmax,
-            (&mut reader, count),
-            watch,
-        )?;
-        let mut ranges = bench.ranges.clone();
-        for (name, range) in found.ranges {
-            if let Some(known) = ranges.get_mut(&name) {
-                *known = Range { low: known.low.min(range.low), high: known.high.max(range.high) };
-            }
-        }
-        if ranges == *bench.ranges {
-            return Err("nothing is wider".to_owned());
-        }
-        let wide = Bench { lab: bench.lab, ranges: &ranges, settings: bench.settings, held: bench.held };
-        let made = wide.form(&form.float, form.keep.clone())?;
-        match wide.compare(&made.model, usize::MAX)? {
-            comparison if comparison.value() >= form.comparison.value() => Ok(made),
-            _ => Err("it agrees less".to_owned()),
-        }
-    };
-    match wider() {
-        Ok(rewritten) => Form { rewritten, ..form },
-        Err(_) => form,
-    }
-}
-
-/// Loads and runs the very bytes that are to be written, and measures: the race against the original with one thread, and
-/// what the nodes in float cost.
-fn try_out(
-    order: &Order,
-    lab: &Lab,
-    encoded: &Stored,
-    without_search: Option<ModelProto>,
-    held: &HeldOut,
-    watch: &dyn Watch,
-) -> Result<(Option<Latency>, Option<f64>), Failure> {
-    watch.begin("trying the INT8 model", 1);
-    let refuse = |reason: String| Failure::Made(format!("the INT8 model does not run, and was not written: {reason}"));
-    // The larger one first: what loading it takes is free again when the other comes.
-    let mut original = original(order, lab, 1)?;
-    let mut candidate = lab.session_at(&encoded.path(), 1).map_err(refuse)?;
-    let names = outputs(&candidate);
-    let Some((inputs, _)) = held.pairs.first() else { return Ok((None, None)) };
-    run(&mut candidate, inputs, &names).map_err(refuse)?;
-    let inputs: Vec<Vec<Tensor>> = held.pairs.iter().map(|(inputs, _)| inputs.clone()).collect();
-    let mut cost = None;
-    if let Some(without) = without_search {
-        let mut all = lab.session(without, 1).map_err(refuse)?;
-        let pairs = race(&mut candidate, &mut all, &inputs, RACE_PAIRS, Instant::now() + RACE, &Cancel::default());
-        cost = speedup(&pairs).map(|speedup| speedup.median);
-    }
-    let most = if order.search.is_some() { RACE_PAIRS } else { FEW_PAIRS };
-    let pairs = race(&mut original, &mut candidate, &inputs, most, Instant::now() + RACE, &Cancel::default());
-    let median = |of: fn(&crate::core::qualify::Pair) -> Duration| {
-        let mut all: Vec<Duration> = pairs.iter().map(of).collect();
-        all.sort_unstable();
-        all.get(all.len() / 2).map_or(0.0, |median| median.as_secs_f64() * 1e3)
-    };
-    let latency = Latency {
-        original_ms: median(|pair| pair.original),
-        quantized_ms: median(|pair| pair.candidate),
-        speedup: speedup(&pairs),
-    };
-    Ok(((!pairs.is_empty()).then_some(latency), cost))
 }
 
 fn nodes(rewritten: &Rewritten) -> Nodes {

@@ -10,6 +10,7 @@
 mod bias;
 mod calibrate;
 mod failure;
+mod form;
 mod histogram;
 mod lab;
 mod make;
@@ -19,6 +20,7 @@ mod search;
 mod split;
 mod stored;
 mod trials;
+mod try_out;
 
 use std::path::PathBuf;
 use std::time::Duration;

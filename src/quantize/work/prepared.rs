@@ -15,8 +15,6 @@ use crate::quantize::{self, Choice, Settings, choose};
 
 /// Larger models do not fit one message together with what is added to them: they are not simplified.
 const LARGEST_SIMPLIFIED: usize = 1800 << 20;
-/// The version of the file's form before which constants stand among the inputs.
-const CONSTANTS_APART: i64 = 4;
 /// The most nodes for which it is asked one by one what must be known once they are in float.
 const MOST_ASKED: usize = 600;
 
@@ -38,30 +36,42 @@ pub(super) fn prepare(path: &Path, runtime: &Runtime, cpu: &Cpu, watch: &dyn Wat
         other => other,
     };
     let read = || file::read(path).map_err(Failure::from);
-    let as_it_is = || Stored::keep(quantize::prepare(read()?).map_err(named)?).map_err(Failure::Made);
-
     let original = read()?;
     let bytes = original.encoded_len();
-    let old = original.ir_version.unwrap_or(0) < CONSTANTS_APART;
-    // Refused as it is, before the runtime is asked: the words are those for this file.
-    let choice = choose(&quantize::prepare(original).map_err(named)?, cpu);
-    let prepared = |stored| Prepared { stored, choice, bytes: bytes as u64 };
+    let untidy = quantize::is_untidy(&original);
+    let computed = quantize::has_work(&original) && bytes <= LARGEST_SIMPLIFIED;
+    // Refused as it is, before the runtime is asked: the words are those for this file. Only where weights are computed the
+    // runtime may know better, which folds what is computed of constants alone.
+    let (choice, refusal) = match quantize::prepare(original) {
+        Ok(model) => (Some(choose(&model, cpu)), None),
+        Err(error @ quantize::Error::NothingToQuantize { .. }) if computed => (None, Some(error)),
+        Err(error) => return Err(named(error)),
+    };
+    let keep = |model: ModelProto| {
+        let choice = choice.unwrap_or_else(|| choose(&model, cpu));
+        let stored = Stored::keep(model).map_err(Failure::Made)?;
+        Ok(Prepared { stored, choice, bytes: bytes as u64 })
+    };
     if bytes > LARGEST_SIMPLIFIED {
         watch.tell("the model is too large to be simplified first: normalisations are not folded");
-        return as_it_is().map(prepared);
+        return keep(quantize::prepare(read()?).map_err(named)?);
     }
-    let tidied = if old { Some(file::encode(&quantize::tidy(read()?))) } else { None };
+    let tidied = if untidy { Some(file::encode(&quantize::tidy(read()?))) } else { None };
     let simpler = Stored::file().map(Stored::of).map_err(|error| Failure::Made(error.to_string()))?;
-    ort::simplify(runtime, path, tidied.as_deref(), &simpler.path()).map_err(unusable)?;
+    let simplified = ort::simplify(runtime, path, tidied.as_deref(), &simpler.path());
     drop(tidied);
-    // What the runtime leaves is its own business: where that cannot be quantised, the model as it was can.
-    let model = simpler.open().and_then(|model| quantize::prepare(model).map_err(|error| error.to_string()));
+    let model = match simplified {
+        Ok(()) => simpler.open().and_then(|model| quantize::prepare(model).map_err(|error| error.to_string())),
+        Err(reason) => return Err(refusal.map_or_else(|| unusable(reason), named)),
+    };
     drop(simpler);
-    match model {
-        Ok(model) => Stored::keep(model).map_err(Failure::Made).map(prepared),
-        Err(reason) => {
+    // What the runtime leaves is its own business: where that cannot be quantised, the model as it was can.
+    match (model, refusal) {
+        (Ok(model), _) => keep(model),
+        (Err(_), Some(refusal)) => Err(named(refusal)),
+        (Err(reason), None) => {
             watch.tell(&format!("the model is quantised as it is, not in the runtime's simpler form: {reason}"));
-            as_it_is().map(prepared)
+            keep(quantize::prepare(read()?).map_err(named)?)
         }
     }
 }
