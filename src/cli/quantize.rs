@@ -173,11 +173,10 @@ fn order(args: &QuantizeArgs, model: PathBuf, max_pixels: u64) -> Order {
 
 fn carry_out(order: &Order, args: &QuantizeArgs, lab: &Lab, placing: Arc<Mutex<()>>) -> Result<(), Failure> {
     let sha256 = load::hash(&order.model)?;
-    [Some(&order.output), args.report.as_ref()].into_iter().flatten().try_for_each(|path| has_folder(path))?;
-    if let (Ok(model), Ok(output)) = (order.model.canonicalize(), order.output.canonicalize())
-        && model == output
-    {
-        return Err(Failure::Asked("--output is the model itself: give another file".to_owned()));
+    apart(&order.model, &order.output, args.report.as_deref())?;
+    for path in [Some(&order.output), args.report.as_ref()].into_iter().flatten() {
+        has_folder(path)?;
+        file::probe(path)?;
     }
     let progress = Progress::new(placing);
     let report = work::make(order, &sha256, lab, &Cpu::detect(), &progress);
@@ -189,6 +188,27 @@ fn carry_out(order: &Order, args: &QuantizeArgs, lab: &Lab, placing: Arc<Mutex<(
         progress.place(&mut || file::write_bytes(path, &json).map_err(Failure::from))?;
     }
     Ok(())
+}
+
+/// Refuses to write over what is read, or twice in one place.
+fn apart(model: &Path, output: &Path, report: Option<&Path>) -> Result<(), Failure> {
+    let asked = |text: &str| Err(Failure::Asked(text.to_owned()));
+    match report {
+        _ if same_place(model, output) => asked("--output is the model itself: give another file"),
+        Some(report) if same_place(model, report) => asked("--report is the model itself: give another file"),
+        Some(report) if same_place(output, report) => asked("--report is the --output itself: give another file"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether two paths lead to one file, which need not be there yet.
+fn same_place(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let missing = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
+        path.canonicalize().ok().or_else(missing)
+    };
+    place(one).is_some_and(|place_of_one| place(other) == Some(place_of_one))
 }
 
 /// Told before the work, not after it.

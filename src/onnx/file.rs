@@ -1,8 +1,10 @@
 //! Model files: read with the contents that lie beside them, written whole or not at all.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
@@ -96,15 +98,27 @@ fn whole(path: &Path) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// Brings contents that lie beside a model in. Each file is read once, and its tensors are slices of it.
-fn bring_in(model: &mut ModelProto, path: &Path) -> Result<(), FileError> {
+/// Whether contents of tensors lie in other files.
+pub fn is_parted(model: &mut ModelProto) -> bool {
+    let mut parted = false;
+    let looked = each_tensor(model, &mut |tensor| {
+        parted |= tensor.is_external();
+        Ok(())
+    });
+    parted && looked.is_ok()
+}
+
+/// Brings contents that lie beside a model in, whose path this is. Each file is read once, and its tensors are slices of it.
+///
+/// # Errors
+/// [`FileError::External`]: what cannot be had of them.
+pub fn bring_in(model: &mut ModelProto, path: &Path) -> Result<(), FileError> {
     let mut files: HashMap<PathBuf, Bytes> = HashMap::new();
-    let folder = path.parent().unwrap_or(Path::new(""));
     each_tensor(model, &mut |tensor| {
         if !tensor.is_external() {
             return Ok(());
         }
-        let contents = external(tensor, folder, &mut files);
+        let contents = external(tensor, path, &mut files);
         let contents = contents.map_err(|why| FileError::External {
             path: path.to_owned(),
             tensor: tensor.label().to_owned(),
@@ -117,7 +131,9 @@ fn bring_in(model: &mut ModelProto, path: &Path) -> Result<(), FileError> {
     })
 }
 
-fn external(tensor: &TensorProto, folder: &Path, files: &mut HashMap<PathBuf, Bytes>) -> Result<Bytes, String> {
+/// Contents that lie in the folder of the model, or, where both are links as a cache of downloads has them, in the folder of
+/// the file that the model's link leads to.
+fn external(tensor: &TensorProto, model: &Path, files: &mut HashMap<PathBuf, Bytes>) -> Result<Bytes, String> {
     let entry = |key: &str| {
         let entry = tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some(key))?;
         entry.value.as_deref()
@@ -131,12 +147,14 @@ fn external(tensor: &TensorProto, folder: &Path, files: &mut HashMap<PathBuf, By
     if !inside || location.is_empty() {
         return Err(format!("its location {location:?} leads out of the model's folder"));
     }
+    let folder = model.parent().unwrap_or(Path::new(""));
     let file = folder.join(location);
     if !files.contains_key(&file) {
         let real =
             |path: &Path| fs::canonicalize(path).map_err(|error| format!("{} cannot be read: {error}", path.display()));
         let root = real(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
-        if !real(&file)?.starts_with(root) {
+        let (found, linked) = (real(&file)?, real(model)?);
+        if !found.starts_with(root) && !linked.parent().is_some_and(|linked| found.starts_with(linked)) {
             return Err(format!("its location {location:?} leads out of the model's folder"));
         }
         let bytes = whole(&file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
@@ -255,9 +273,42 @@ impl Drop for Temporary {
     }
 }
 
-fn put(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+/// Whether a file could be written there now, so that it is told before the work.
+pub fn probe(path: &Path) -> Result<(), FileError> {
+    let try_out = || match is_special(path) {
+        true => open_special(path).map(drop),
+        false => File::create(&beside(path)?.0).map(drop),
+    };
+    try_out().map_err(|source| FileError::Write { path: path.to_owned(), source })
+}
+
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir())
+}
+
+fn beside(path: &Path) -> io::Result<Temporary> {
     let name = path.file_name().ok_or(ErrorKind::InvalidFilename)?.to_string_lossy();
-    let beside = Temporary(path.with_file_name(format!(".{name}.{}", std::process::id())));
+    Ok(Temporary(path.with_file_name(format!(".{name}.{}", std::process::id()))))
+}
+
+/// What is there and is no file to be replaced, such as a device or a pipe that somebody reads.
+fn open_special(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    // SAFETY: the descriptor is open; it only sets a flag: a pipe that nobody reads was refused, and others are waited for.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(file),
+    }
+}
+
+fn put(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    if is_special(path) {
+        let mut file = open_special(path)?;
+        return parts.iter().try_for_each(|part| file.write_all(part));
+    }
+    // A link stays, and what it leads to is replaced.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let beside = beside(path)?;
     let mut file = File::create(&beside.0)?;
     parts.iter().try_for_each(|part| file.write_all(part))?;
     file.sync_all()?;

@@ -1,11 +1,13 @@
 //! Graphs by name: who makes a tensor, who reads it, what subgraphs take from outside, and an order to run in.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::proto::{
     AttributeProto, AttributeType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
     TensorProto, ValueInfoProto,
 };
+use super::tensor::TensorFault;
 
 impl NodeProto {
     /// A node of the standard domain.
@@ -184,6 +186,8 @@ pub struct Index<'a> {
     pub inputs: HashSet<&'a str>,
     /// What callers get.
     pub outputs: HashSet<&'a str>,
+    /// Which constants were looked through, and whether all in them is finite.
+    finite: RefCell<HashMap<String, Result<bool, TensorFault>>>,
 }
 
 impl<'a> Index<'a> {
@@ -196,6 +200,7 @@ impl<'a> Index<'a> {
             initializers: graph.initializer.iter().map(|tensor| (tensor.label(), tensor)).collect(),
             inputs: graph.input.iter().map(ValueInfoProto::label).collect(),
             outputs: graph.output.iter().map(ValueInfoProto::label).collect(),
+            finite: RefCell::default(),
         };
         for (place, node) in graph.node.iter().enumerate() {
             for name in node.input.iter().filter(|name| !name.is_empty()) {
@@ -212,6 +217,17 @@ impl<'a> Index<'a> {
     /// A constant that no caller can replace.
     pub fn constant(&self, name: &str) -> Option<&'a TensorProto> {
         self.initializers.get(name).copied().filter(|_| !self.inputs.contains(name))
+    }
+
+    /// Whether all contents of a constant of 32-bit floats are finite; looked through once.
+    pub fn is_finite(&self, name: &str) -> Result<bool, TensorFault> {
+        if let Some(known) = self.finite.borrow().get(name) {
+            return known.clone();
+        }
+        let Some(tensor) = self.initializers.get(name) else { return Ok(false) };
+        let found = tensor.floats().map(|values| values.iter().all(|value| value.is_finite()));
+        self.finite.borrow_mut().insert(name.to_owned(), found.clone());
+        found
     }
 
     /// How often nodes of this graph read a tensor.

@@ -24,7 +24,7 @@ pub mod work;
 pub use choose::{Choice, choose};
 pub use error::Error;
 pub use prepare::{has_work, is_untidy, prepare, tidy};
-pub use rewrite::{observed, rewrite};
+pub use rewrite::{observed, observed_by_any, rewrite};
 
 use crate::onnx::proto::ModelProto;
 
@@ -66,6 +66,17 @@ pub struct Settings {
     /// Whether to do better than the plain form: a last matrix product answers in float, and tensors that only a `Concat`
     /// reads take its parameters. Without it the file is laid out as onnxruntime's own tool does.
     pub refine: bool,
+}
+
+impl Settings {
+    /// Whether the runtime has operators for the types.
+    ///
+    /// # Errors
+    /// [`Error::Types`]: it has none of signed activations with unsigned weights. Dynamic quantisation has unsigned ones.
+    pub fn check(&self) -> Result<(), Error> {
+        let signed = self.method == Method::Static && self.activations == Integer::S8;
+        if signed && self.weights == Integer::U8 { Err(Error::Types) } else { Ok(()) }
+    }
 }
 
 impl Default for Settings {

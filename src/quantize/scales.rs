@@ -89,6 +89,9 @@ pub struct Weight {
     pub affines: Vec<Affine>,
 }
 
+/// The steps that tell a bias beside weights of 0: as many as a 32-bit float tells.
+const FINE_STEPS: f64 = (1 << 24) as f64;
+
 /// How a constant is to be quantised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Form {
@@ -123,13 +126,22 @@ impl Weight {
         Some(Weight { affines: ranges.iter().map(affine).collect(), values, shape, axis, integer: form.integer })
     }
 
-    /// Makes scales larger where a bias in steps of `input * scale` would not fit 32 bits.
-    pub fn make_room(&mut self, bias: &[f32], input: f32) {
-        if self.integer != Integer::S8 || self.affines.iter().any(|affine| affine.zero != 0) {
-            return;
-        }
+    /// Makes scales larger where a bias in steps of `input * scale` would not fit 32 bits. With `refine`, a channel whose
+    /// weights are all 0, so that any scale will do, gets one in whose steps its bias can be told.
+    pub fn make_room(&mut self, bias: &[f32], input: f32, refine: bool) {
         let largest = |values: &[f32]| values.iter().fold(0.0f64, |most, value| most.max(f64::from(value.abs())));
         let steps = f64::from(i32::MAX) - f64::from(i32::MIN + 1);
+        if refine && self.axis.is_some() {
+            let mut empty = vec![true; self.affines.len()];
+            runs(&self.values, &self.shape, self.axis).for_each(|(run, channel)| {
+                empty[channel] &= run.iter().all(|value| *value == 0.0);
+            });
+            let channels = self.affines.iter_mut().zip(empty).zip(bias);
+            for ((affine, _), bias) in channels.filter(|((_, empty), bias)| *empty && **bias != 0.0) {
+                let scale = f64::from(bias.abs()) / (f64::from(input) * FINE_STEPS);
+                affine.scale = (scale as f32).clamp(f32::MIN_POSITIVE, 1.0);
+            }
+        }
         for (channel, affine) in self.affines.iter_mut().enumerate() {
             let most = match self.axis {
                 Some(_) => f64::from(bias.get(channel).copied().unwrap_or_default().abs()),
@@ -243,7 +255,7 @@ mod tests {
         let mut weight = Weight::new(&tensor, form).unwrap();
         let before = weight.affines.clone();
         let values = [1000.0, 1.0];
-        weight.make_room(&values, 1e-4);
+        weight.make_room(&values, 1e-4, false);
         assert!(weight.affines[0].scale > before[0].scale && weight.affines[1] == before[1]);
         let (numbers, scales) = bias(&values, 1e-4, &weight);
         assert!(numbers[0] < i32::MAX && numbers[0] > i32::MAX - 1_000_000, "{numbers:?}");

@@ -92,35 +92,40 @@ fn shape() -> impl Strategy<Value = Shape> {
 }
 
 /// A net under construction.
-struct Net {
-    graph: GraphProto,
+pub struct Net {
+    pub graph: GraphProto,
     state: u64,
-    count: usize,
+    pub count: usize,
     pictures: bool,
 }
 
 impl Net {
+    /// Its numbers follow from the seed.
+    pub fn new(seed: u64, pictures: bool) -> Net {
+        Net { graph: GraphProto { name: Some("net".into()), ..Default::default() }, state: seed, count: 0, pictures }
+    }
+
     /// A number between -1 and 1.
     fn random(&mut self) -> f32 {
         self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.state >> 40) as f32 / (1 << 23) as f32) - 1.0
     }
 
-    fn weight(&mut self, dims: &[usize], gain: f32) -> String {
+    pub fn weight(&mut self, dims: &[usize], gain: f32) -> String {
         let fan: usize = dims.iter().skip(1).product();
         let gain = gain * (3.0 / fan.max(1) as f32).sqrt();
         let values: Vec<f32> = (0..dims.iter().product()).map(|_| self.random() * gain).collect();
         self.constant(dims, &values)
     }
 
-    fn constant(&mut self, dims: &[usize], values: &[f32]) -> String {
+    pub fn constant(&mut self, dims: &[usize], values: &[f32]) -> String {
         self.count += 1;
         let name = format!("w{}", self.count);
         self.graph.initializer.push(TensorProto::of_floats(&name, dims, values));
         name
     }
 
-    fn op(&mut self, operator: &str, inputs: &[&str], ints: &[(&str, &[i64])]) -> String {
+    pub fn op(&mut self, operator: &str, inputs: &[&str], ints: &[(&str, &[i64])]) -> String {
         self.count += 1;
         let name = format!("t{}", self.count);
         let mut node = NodeProto::new(operator, "", inputs, &[&name]);
@@ -133,7 +138,7 @@ impl Net {
         name
     }
 
-    fn layer(&mut self, x: &str, from: usize, to: usize, size: usize, group: usize) -> String {
+    pub fn layer(&mut self, x: &str, from: usize, to: usize, size: usize, group: usize) -> String {
         let bias = self.weight(&[to], 0.1);
         if !self.pictures {
             let weight = self.weight(&[to, from], 1.0);
@@ -206,7 +211,7 @@ fn sizes(shape: &Shape) -> Vec<usize> {
 }
 
 /// A value of 32-bit floats with these sizes, or of any where they are not known.
-fn value(name: &str, sizes: Option<&[usize]>) -> ValueInfoProto {
+pub fn value(name: &str, sizes: Option<&[usize]>) -> ValueInfoProto {
     let dim = |size: &usize| TensorShapeProtoDimension {
         value: Some(TensorShapeProtoDimensionValue::DimValue(*size as i64)),
         denotation: None,
@@ -218,8 +223,7 @@ fn value(name: &str, sizes: Option<&[usize]>) -> ValueInfoProto {
 }
 
 fn build(shape: &Shape) -> ModelProto {
-    let graph = GraphProto { name: Some("net".into()), ..Default::default() };
-    let mut net = Net { graph, state: shape.seed, count: 0, pictures: shape.pictures };
+    let mut net = Net::new(shape.seed, shape.pictures);
     let channels = sizes(shape)[1];
     let first = net.layer("x", channels, channels, 1, 1);
     let (mut x, mut channels) = (net.after(first, After::Relu), channels);
@@ -242,17 +246,21 @@ fn build(shape: &Shape) -> ModelProto {
 }
 
 fn inputs(shape: &Shape) -> Vec<Tensor> {
-    let mut net = Net { graph: GraphProto::default(), state: !shape.seed, count: 0, pictures: true };
-    let sizes = sizes(shape);
+    random_inputs(!shape.seed, &sizes(shape), 1.7)
+}
+
+/// Values of `x` from `-reach` to `reach`.
+pub fn random_inputs(seed: u64, sizes: &[usize], reach: f32) -> Vec<Tensor> {
+    let mut net = Net::new(seed, true);
     let tensor = |_| {
-        let bytes: Vec<u8> = (0..sizes.iter().product()).flat_map(|_| (net.random() * 1.7).to_le_bytes()).collect();
-        Tensor::new("x", DataType::Fp32, sizes.clone(), TensorData::Raw(bytes.into())).unwrap()
+        let bytes: Vec<u8> = (0..sizes.iter().product()).flat_map(|_| (net.random() * reach).to_le_bytes()).collect();
+        Tensor::new("x", DataType::Fp32, sizes.to_vec(), TensorData::Raw(bytes.into())).unwrap()
     };
     (0..INPUTS).map(tensor).collect()
 }
 
 /// The ranges of tensors, as the float net has them on the inputs.
-fn ranges(model: &ModelProto, tensors: &[String], inputs: &[Tensor]) -> Ranges {
+pub fn ranges(model: &ModelProto, tensors: &[String], inputs: &[Tensor]) -> Ranges {
     let mut ranges = Ranges::new();
     for tensor in tensors {
         let seen: Vec<f64> = if tensor == "x" {
@@ -292,13 +300,19 @@ fn try_net(shape: &Shape) -> Result<(), TestCaseError> {
     prop_assert_eq!((&before.input, &before.output), (&after.input, &after.output));
     prop_assert_eq!(before.node.len(), made.quantized.len() + made.left.len());
     let (expected, found) = (answers(&original, &inputs), answers(&made.model, &inputs));
-    let pairs = || expected.iter().flatten().zip(found.iter().flatten());
     prop_assert_eq!(expected.iter().flatten().count(), found.iter().flatten().count());
-    let size = pairs().map(|(expected, _)| expected.powi(2)).sum::<f64>().sqrt();
-    let error = pairs().map(|(expected, found)| (expected - found).powi(2)).sum::<f64>().sqrt();
+    let (error, size) = error_and_size(&expected, &found);
     let bound = BOUND * size + 1e-3;
     prop_assert!(error <= bound, "an error of {} where answers have {}", error, size);
     Ok(())
+}
+
+/// How far answers are from what was expected, and how large that is.
+pub fn error_and_size(expected: &[Vec<f64>], found: &[Vec<f64>]) -> (f64, f64) {
+    let pairs = || expected.iter().flatten().zip(found.iter().flatten());
+    let size = pairs().map(|(expected, _)| expected.powi(2)).sum::<f64>().sqrt();
+    let error = pairs().map(|(expected, found)| (expected - found).powi(2)).sum::<f64>().sqrt();
+    (error, size)
 }
 
 #[test]

@@ -1,19 +1,20 @@
 //! `--or-original`: the work is done by a child process, so that neither a crash of the runtime nor want of memory keeps
 //! a file that serves from being there.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::{Settings, complain};
-use super::signals;
+use super::{same_place, signals};
 use crate::actors::model::load;
 use crate::engine::LoadError;
 use crate::onnx::file;
 
-/// The longest text of the child that is kept, in bytes.
-const LONGEST_TEXT: u64 = 64 << 10;
+/// The longest text of the child that is kept, in bytes: its end, where it says why it failed.
+const LONGEST_TEXT: usize = 64 << 10;
+const EX_USAGE: u8 = 64;
 const EX_NOINPUT: u8 = 66;
 const EX_OSERR: u8 = 71;
 const EX_IOERR: u8 = 74;
@@ -46,7 +47,14 @@ pub(super) fn run(settings: Settings, output: &Path) -> ExitCode {
         End::Failed(reason) => reason,
     };
     let survey = settings.survey();
-    match put_original(&survey.loaded.config.model.path, output) {
+    let model = &survey.loaded.config.model.path;
+    if same_place(model, output) {
+        complain(&format!("{reason}; nothing was written"));
+        return ExitCode::from(EX_USAGE);
+    }
+    // Held while it writes: a signal waits for that.
+    let _whole = running.lock().unwrap_or_else(PoisonError::into_inner);
+    match put_original(model, output) {
         Ok(()) => {
             complain(&format!("{} is the original, not quantised: {reason}", output.display()));
             ExitCode::SUCCESS
@@ -79,12 +87,8 @@ fn child(running: &Mutex<Option<Child>>) -> End {
     };
     let errors = child.stderr.take();
     *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
-    let mut text = Vec::new();
-    if let Some(mut errors) = errors {
-        let _ = errors.by_ref().take(LONGEST_TEXT).read_to_end(&mut text);
-        // A child whose text is not read to its end would wait for ever.
-        let _ = std::io::copy(&mut errors, &mut std::io::sink());
-    }
+    // All of it is read: a child whose text is not would wait for ever.
+    let text = errors.map(last_of).unwrap_or_default();
     // Its end of the pipe is closed: it has left, or is about to.
     let taken = running.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(mut child) = taken else {
@@ -113,6 +117,24 @@ fn child(running: &Mutex<Option<Child>>) -> End {
     })
 }
 
+/// The end of what can be read, in whole lines where it is cut off.
+fn last_of(mut source: impl Read) -> Vec<u8> {
+    let (mut kept, mut piece) = (Vec::new(), [0; 8 << 10]);
+    loop {
+        match source.read(&mut piece) {
+            Ok(0) => return kept,
+            Ok(length) => kept.extend_from_slice(&piece[..length]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return kept,
+        }
+        if kept.len() > 2 * LONGEST_TEXT {
+            let from = kept.len() - LONGEST_TEXT;
+            let line = kept[from..].iter().position(|byte| *byte == b'\n').map_or(from, |end| from + end + 1);
+            kept.drain(..line);
+        }
+    }
+}
+
 /// The original's bytes in the output's place; contents that lie beside it are brought in.
 fn put_original(model: &Path, output: &Path) -> Result<(), (u8, String)> {
     load::hash(model).map_err(|error| match error {
@@ -121,11 +143,11 @@ fn put_original(model: &Path, output: &Path) -> Result<(), (u8, String)> {
     })?;
     let missing = |error: std::io::Error| (EX_NOINPUT, format!("model file {}: {error}", model.display()));
     let bytes = bytes::Bytes::from(std::fs::read(model).map_err(missing)?);
-    let parted = file::decode(bytes.clone())
-        .is_ok_and(|model| model.graph.iter().flat_map(|graph| &graph.initializer).any(|tensor| tensor.is_external()));
-    let written = match parted.then(|| file::read(model)) {
-        Some(Ok(whole)) => file::write(output, &whole),
-        _ => file::write_bytes(output, &bytes),
+    // What this program cannot decode the runtime may: its bytes are the original as they are.
+    let parted = file::decode(bytes.clone()).is_ok_and(|mut model| file::is_parted(&mut model));
+    let written = match parted {
+        true => file::write(output, &file::read(model).map_err(|error| (EX_NOINPUT, error.to_string()))?),
+        false => file::write_bytes(output, &bytes),
     };
     written.map_err(|error| (EX_IOERR, error.to_string()))
 }

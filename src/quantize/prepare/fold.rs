@@ -1,10 +1,11 @@
-//! Small changes of form that let a rule match: factors of `Gemm` go into its constants, its bias becomes one value a column, and
-//! `HardSwish` and `HardSigmoid` become sums, limits and products.
+//! Small changes of form that let a rule match: factors of `Gemm` go into its constants, its bias becomes one value a column or
+//! a sum after it, and `HardSwish` and `HardSigmoid` become sums, limits and products.
 
 use std::collections::HashMap;
 
 use crate::onnx::graph::{Index, Names};
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
+use crate::quantize::rules::pool::is_other_in_integers;
 
 /// Changes what it can, and leaves the rest.
 pub(super) fn fold(graph: &mut GraphProto) {
@@ -14,9 +15,10 @@ pub(super) fn fold(graph: &mut GraphProto) {
     let mut changed: HashMap<usize, Vec<NodeProto>> = HashMap::new();
     for (place, node) in graph.node.iter().enumerate().filter(|(_, node)| node.is_standard()) {
         let nodes = match node.operator() {
-            "Gemm" => gemm(node, &index, &mut names, &mut made).map(|node| vec![node]),
+            "Gemm" => gemm(node, &index, &mut names, &mut made),
             // Of two, which is what nets with shortcuts have, it is the sum that has a rule.
             "Sum" if node.input.len() == 2 => Some(vec![NodeProto { op_type: Some("Add".to_owned()), ..node.clone() }]),
+            "AveragePool" if is_other_in_integers(node) => apart(node, &index, graph, &mut names, &mut made),
             "HardSigmoid" | "HardSwish" => hard(node, &index, graph, &mut names, &mut made),
             _ => None,
         };
@@ -43,19 +45,21 @@ pub(super) fn fold(graph: &mut GraphProto) {
     graph.initializer.retain(|tensor| !unused.iter().any(|name| name == tensor.label()));
 }
 
-fn gemm(node: &NodeProto, index: &Index, names: &mut Names, made: &mut Vec<TensorProto>) -> Option<NodeProto> {
+fn gemm(node: &NodeProto, index: &Index, names: &mut Names, made: &mut Vec<TensorProto>) -> Option<Vec<NodeProto>> {
     let floats = |place: usize| {
         let tensor = index.constant(node.source(place)?)?;
         Some((tensor.label(), tensor.shape().ok()?, tensor.floats().ok()?))
     };
     let (alpha, beta) = (node.float("alpha").unwrap_or(1.0), node.float("beta").unwrap_or(1.0));
-    let (weight, shape, weights) = floats(1).filter(|(_, _, values)| !values.is_empty())?;
-    let columns = *shape.get(if node.int("transB").unwrap_or(0) != 0 { 0 } else { 1 })?;
+    let (weight, shape, mut weights) = floats(1).filter(|(_, _, values)| !values.is_empty())?;
+    let ([rows, width], output) = (<[usize; 2]>::try_from(shape).ok()?, node.result(0)?);
+    let turned = node.int("transB").unwrap_or(0) != 0;
+    let columns = if turned { rows } else { width };
     let mut changed = node.clone();
     if alpha != 1.0 {
-        let values: Vec<f32> = weights.iter().map(|value| value * alpha).collect();
+        weights.iter_mut().for_each(|value| *value *= alpha);
         changed.input[1] = names.fresh(&format!("{weight}_scaled"));
-        made.push(TensorProto::of_floats(&changed.input[1], &shape, &values));
+        made.push(TensorProto::of_floats(&changed.input[1], &[rows, width], &weights));
         changed.take("alpha");
     }
     if let Some((bias, shape, values)) = floats(2) {
@@ -72,7 +76,48 @@ fn gemm(node: &NodeProto, index: &Index, names: &mut Names, made: &mut Vec<Tenso
             changed.take("beta");
         }
     }
-    (changed != *node).then_some(changed)
+    let as_it_is = || (changed != *node).then(|| vec![changed.clone()]);
+    let (Some(input), Some(bias)) = (changed.source(0), changed.source(2)) else { return as_it_is() };
+    let one_each =
+        index.constant(bias).is_some_and(|bias| i64::try_from(columns).is_ok_and(|size| bias.dims == [size]));
+    if one_each || made.iter().any(|made| made.label() == bias) || beta != 1.0 || node.int("transA").unwrap_or(0) != 0 {
+        return as_it_is();
+    }
+    // What is added is no bias of the columns: the runtime made one node of two, of which the product can be quantised.
+    let mut factor = changed.input[1].clone();
+    if turned {
+        made.retain(|made| made.label() != factor);
+        factor = names.fresh(&format!("{weight}_turned"));
+        let values: Vec<f32> = (0..weights.len()).map(|place| weights[place % rows * width + place / rows]).collect();
+        made.push(TensorProto::of_floats(&factor, &[width, rows], &values));
+    }
+    let product = names.fresh(&format!("{output}_product"));
+    let sum = names.fresh(&format!("{}_sum", node.label()));
+    Some(vec![
+        NodeProto::new("MatMul", node.label(), &[input, &factor], &[&product]),
+        NodeProto::new("Add", &sum, &[&product, bias], &[output]),
+    ])
+}
+
+/// An operator that the runtime must not take for its INT8 form, which it does where 8-bit numbers are right before and right
+/// behind: a node behind it that lets everything pass.
+fn apart(
+    node: &NodeProto,
+    index: &Index,
+    graph: &GraphProto,
+    names: &mut Names,
+    made: &mut Vec<TensorProto>,
+) -> Option<Vec<NodeProto>> {
+    let output = node.result(0)?;
+    let readers = index.consumers.get(output)?;
+    if readers.iter().all(|place| graph.node[*place].operator() == "Max") {
+        return None;
+    }
+    let [lowest, before, label] = ["lowest", "before", "pass"].map(|what| names.fresh(&format!("{output}_{what}")));
+    made.push(TensorProto::of_floats(&lowest, &[], &[f32::MIN]));
+    let mut changed = node.clone();
+    changed.output[0].clone_from(&before);
+    Some(vec![changed, NodeProto::new("Max", &label, &[&before, &lowest], &[output])])
 }
 
 /// `HardSigmoid(x) = clip(x + beta / alpha, 0, 1 / alpha) * alpha`, and `HardSwish(x)` is that with 1/6 and 1/2, times x. It pays
@@ -94,7 +139,8 @@ fn hard(
         true => (1.0 / 6.0, 0.5),
         false => (node.float("alpha").unwrap_or(0.2), node.float("beta").unwrap_or(0.5)),
     };
-    if !(alpha > 0.0 && alpha.is_finite() && beta.is_finite()) {
+    // One so steep is a step, which has no steps of its own.
+    if !(alpha > 0.0 && alpha < 100.0 && beta.is_finite()) {
         return None;
     }
     let mut constant = |what: &str, value: f32| {

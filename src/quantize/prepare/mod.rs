@@ -7,6 +7,7 @@ use crate::onnx::check::check;
 use crate::onnx::graph::{self, Names};
 use crate::onnx::proto::{ElementType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
+mod axes;
 mod constants;
 mod filled;
 mod fold;
@@ -43,6 +44,7 @@ pub fn prepare(model: ModelProto) -> Result<ModelProto, Error> {
     }
     if let Some(graph) = model.graph.as_mut() {
         fold::fold(graph);
+        axes::spell_out(graph);
         name(graph);
         let _ = graph::sort(&mut graph.node);
         any_candidate(graph)?;

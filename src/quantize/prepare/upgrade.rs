@@ -2,7 +2,7 @@
 //!
 //! Source: the change log of the ONNX operators.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::onnx::graph::Names;
 use crate::onnx::proto::{ElementType, GraphProto, ModelProto, NodeProto, TensorProto, TypeProtoValue, ValueInfoProto};
@@ -23,6 +23,7 @@ pub(super) fn upgrade(model: &mut ModelProto, from: i64, to: i64) -> Result<(), 
 
 struct Upgrade<'a> {
     from: i64,
+    constants: HashMap<String, TensorProto>,
     names: &'a mut Names,
     types: HashMap<String, (Option<i32>, Option<usize>)>,
     nodes: Vec<NodeProto>,
@@ -33,7 +34,13 @@ fn upgrade_graph(graph: &mut GraphProto, from: i64, names: &mut Names) -> Result
     let values = graph.input.iter().chain(&graph.output).chain(&graph.value_info);
     let types = values.map(|value| (value.label().to_owned(), about(value))).collect();
     let nodes = std::mem::take(&mut graph.node);
-    let mut upgrade = Upgrade { from, names, types, nodes: Vec::with_capacity(nodes.len()), initializers: Vec::new() };
+    let resized = |node: &NodeProto| node.operator() == "Resize";
+    let read: HashSet<&str> =
+        nodes.iter().filter(|node| resized(node)).flat_map(|node| node.input.iter().map(String::as_str)).collect();
+    let constants = graph.initializer.iter().filter(|tensor| read.contains(tensor.label()));
+    let constants = constants.map(|tensor| (tensor.label().to_owned(), tensor.clone())).collect();
+    let mut upgrade =
+        Upgrade { from, constants, names, types, nodes: Vec::with_capacity(nodes.len()), initializers: Vec::new() };
     for mut node in nodes {
         node.subgraphs_mut().try_for_each(|inner| upgrade_graph(inner, from, upgrade.names))?;
         match node.is_standard() {
@@ -100,7 +107,13 @@ impl Upgrade<'_> {
                 }
                 as_resize(&mut node);
             }
-            "Resize" if from < 11 => as_resize(&mut node),
+            "Resize" if from < 11 => {
+                self.check_nearest(&node)?;
+                as_resize(&mut node);
+                if self.shrinks(&node) {
+                    node.set_text("nearest_mode", "ceil");
+                }
+            }
             "Slice" if from < 10 => {
                 for (place, attribute) in [(1, "starts"), (2, "ends"), (3, "axes")] {
                     self.move_ints(&mut node, attribute, place);
@@ -132,6 +145,29 @@ impl Upgrade<'_> {
         }
         self.nodes.push(node);
         Ok(())
+    }
+
+    /// The factors of a resizing, where they are constant. They stand in the place before the last of opset 11's.
+    fn factors(&self, node: &NodeProto) -> Option<Vec<f32>> {
+        let name = node.input.iter().skip(1).rfind(|name| !name.is_empty())?;
+        self.constants.get(name)?.floats().ok()
+    }
+
+    fn shrinks(&self, node: &NodeProto) -> bool {
+        self.factors(node).is_some_and(|factors| factors.iter().any(|factor| *factor < 1.0))
+    }
+
+    /// The runtime's nearest neighbour of opset 10 is the one above where an axis shrinks and the one below where it grows; later
+    /// ones have one rule for all axes.
+    fn check_nearest(&self, node: &NodeProto) -> Result<(), String> {
+        let grows = |factors: Vec<f32>| factors.iter().any(|factor| *factor > 1.0);
+        let one_rule = self.factors(node).is_some_and(|factors| !self.shrinks(node) || !grows(factors));
+        match node.text("mode").unwrap_or("nearest") {
+            "nearest" if !one_rule => {
+                Err("Resize to the nearest, up and down at once or by computed factors".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Before 13 the axes from the one named on are one: the same as now only where that is the last.

@@ -37,7 +37,8 @@ fn rewrite_within<'a>(graph: &'a GraphProto, settings: &Settings, names: &mut Na
     let index = Index::new(graph);
     let unknown = HashSet::new();
     // Scales a channel need no version here: MatMulInteger takes a vector of zero points at any.
-    let view = View { index: &index, settings, opset: 13, marked: HashMap::new(), unknown: &unknown };
+    let view =
+        View { index: &index, settings, opset: 13, marked: HashMap::new(), cut: HashSet::new(), unknown: &unknown };
     let mut dynamic = Dynamic {
         view,
         names,

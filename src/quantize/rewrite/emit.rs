@@ -97,7 +97,7 @@ impl<'a> Emitter<'a> {
             let Ok(patch) = patch else { continue };
             let Some((bias, input, key)) = self.bias(node, &patch.edits) else { continue };
             if let Some(weight) = self.weights.get_mut(&key) {
-                weight.make_room(&bias, input.scale);
+                weight.make_room(&bias, input.scale, self.settings.refine);
             }
         }
     }
@@ -122,6 +122,11 @@ impl<'a> Emitter<'a> {
             return weight.affines.first().copied().unwrap_or(Affine { scale: 1.0, zero: 0 });
         }
         let range = self.ranges.get(root).copied().unwrap_or(Range { low: 0.0, high: 0.0 });
+        // What was 0 in every sample has no step of its own. Where a node went whose work its maker does, what is below 0
+        // must still be cut off.
+        if self.settings.refine && range.high <= 0.0 && range.low >= 0.0 && self.upstream.contains_key(root) {
+            return Affine { scale: 1.0, zero: self.settings.activations.limits().0 };
+        }
         affine(range, self.settings.activations, false, false)
     }
 

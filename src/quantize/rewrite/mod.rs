@@ -1,8 +1,11 @@
 //! The passes that make an INT8 model.
 
+use std::collections::BTreeSet;
+
 use super::prepare::WORK;
-use super::{Error, Integer, Left, Method, Ranges, Rewritten, Settings};
+use super::{Error, Left, Method, Ranges, Rewritten, Settings};
 use crate::onnx::check::{Fault, check};
+use crate::onnx::graph::Index;
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
 
 mod dynamic;
@@ -17,22 +20,25 @@ const PRODUCER: &str = "edge-service";
 
 /// The tensors whose ranges [`rewrite`] needs. None for dynamic quantisation.
 pub fn observed(model: &ModelProto, settings: &Settings) -> Vec<String> {
-    match (&model.graph, settings.method) {
-        (Some(graph), Method::Static) => Plan::new(graph, model.opset(), settings, None).roots(graph),
-        _ => Vec::new(),
-    }
+    observed_by_any(model, [settings.clone()]).into_iter().collect()
+}
+
+/// The tensors whose ranges any of these settings needs. The graph is looked through once.
+pub fn observed_by_any(model: &ModelProto, settings: impl IntoIterator<Item = Settings>) -> BTreeSet<String> {
+    let Some(graph) = &model.graph else { return BTreeSet::new() };
+    let index = Index::new(graph);
+    let needed = settings.into_iter().filter(|settings| settings.method == Method::Static);
+    needed.flat_map(|settings| Plan::new(graph, &index, model.opset(), &settings, None).roots(graph)).collect()
 }
 
 /// Makes the INT8 model. `model` is what [`super::prepare`] gave, `ranges` those of [`observed`]: nodes around a tensor of which
 /// there is none stay in float.
 pub fn rewrite(model: &ModelProto, ranges: &Ranges, settings: &Settings) -> Result<Rewritten, Error> {
     let graph = model.graph.as_ref().ok_or(Fault::NoGraph)?;
-    if settings.activations == Integer::S8 && settings.weights == Integer::U8 {
-        return Err(Error::Types);
-    }
+    settings.check()?;
     let mut rewritten = match settings.method {
         Method::Static => {
-            let plan = Plan::new(graph, model.opset(), settings, Some(ranges));
+            let plan = Plan::new(graph, &Index::new(graph), model.opset(), settings, Some(ranges));
             let changed = emit::emit(graph, &plan, ranges, settings);
             finish(model, changed, &plan.verdicts())
         }

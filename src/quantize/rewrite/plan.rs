@@ -33,11 +33,16 @@ pub(super) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// Asks the rules. With ranges, nodes around tensors of which none is known stay in float.
-    pub fn new(graph: &'a GraphProto, opset: i64, settings: &Settings, ranges: Option<&Ranges>) -> Plan<'a> {
-        let index = Index::new(graph);
+    pub fn new(
+        graph: &'a GraphProto,
+        index: &Index,
+        opset: i64,
+        settings: &Settings,
+        ranges: Option<&Ranges>,
+    ) -> Plan<'a> {
         let mut unknown: HashSet<String> = HashSet::new();
         loop {
-            let plan = Plan::with(graph, &index, opset, settings, &unknown, ranges);
+            let plan = Plan::with(graph, index, opset, settings, &unknown, ranges);
             let Some(ranges) = ranges else { return plan };
             let known = |tensor: &String| ranges.get(tensor).is_some_and(|r| r.low.is_finite() && r.high.is_finite());
             let before = unknown.len();
@@ -56,7 +61,7 @@ impl<'a> Plan<'a> {
         unknown: &HashSet<String>,
         ranges: Option<&Ranges>,
     ) -> Plan<'a> {
-        let mut view = View { index, settings, opset, marked: HashMap::new(), unknown };
+        let mut view = View { index, settings, opset, marked: HashMap::new(), cut: HashSet::new(), unknown };
         let mut patches: Vec<Result<Patch, String>> = Vec::with_capacity(graph.node.len());
         for node in &graph.node {
             let verdict = match kept(node, settings) {
@@ -72,6 +77,7 @@ impl<'a> Plan<'a> {
                     Edit::Absorb { upstream, result } => {
                         view.marked.remove(upstream);
                         view.marked.insert(result.clone(), true);
+                        view.cut.insert(result.clone());
                     }
                     _ => {}
                 }

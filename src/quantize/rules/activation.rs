@@ -11,7 +11,9 @@ pub(super) fn rule(node: &NodeProto, view: &View) -> Verdict {
     if node.operator() == "Clip" && !holds_zero(node, view) {
         return Err("its limits are not constants around 0".into());
     }
-    if own && view.index.has_one_reader(input) && view.index.producers.contains_key(input) {
+    // Its maker makes one result, and graphs inside others find that by its name, before it is cut off.
+    let free = view.index.has_one_reader(input) && !view.cut.contains(input) && !view.index.captured.contains(result);
+    if own && free && view.index.producers.contains_key(input) {
         let (upstream, result) = (input.to_owned(), result.to_owned());
         return Ok(Patch::light(vec![Edit::Absorb { upstream, result }]));
     }

@@ -18,7 +18,7 @@ mod gather;
 mod gemm;
 mod matmul;
 mod pass;
-mod pool;
+pub mod pool;
 
 /// A patch, or why there is none.
 pub type Verdict = Result<Patch, Cow<'static, str>>;
@@ -34,6 +34,8 @@ pub struct View<'a> {
     pub opset: i64,
     /// Tensors that patches before this one take through 8-bit numbers; `true` by their own range.
     pub marked: HashMap<String, bool>,
+    /// Results of nodes that patches before this one take out: the makers of what they read make them.
+    pub cut: HashSet<String>,
     /// Tensors of which no range is known.
     pub unknown: &'a HashSet<String>,
 }
@@ -61,7 +63,7 @@ impl View<'_> {
     pub fn weight_edit(&self, name: &str, place: usize, axis: Option<usize>) -> Result<Edit, Cow<'static, str>> {
         let tensor = self.weight(name)?;
         let axis = axis.filter(|axis| self.settings.per_channel && self.opset >= 13 && *axis < tensor.dims.len());
-        finite(tensor)?;
+        self.finite(name)?;
         Ok(Edit::Weight { place, axis })
     }
 
@@ -69,7 +71,8 @@ impl View<'_> {
     pub fn operand(&self, node: &NodeProto, place: usize) -> Result<Option<Edit>, Cow<'static, str>> {
         let Some(name) = node.source(place) else { return Ok(None) };
         if self.index.initializers.contains_key(name) {
-            finite(self.weight(name)?)?;
+            self.weight(name)?;
+            self.finite(name)?;
             return Ok(Some(Edit::Operand { place }));
         }
         Ok(Some(Edit::Own(name.to_owned())))
@@ -82,8 +85,17 @@ impl View<'_> {
         if tensor.dims != [channels] {
             return Err("its bias is not one value a channel".into());
         }
-        finite(tensor)?;
+        self.finite(name)?;
         Ok(Some(Edit::Bias { place }))
+    }
+
+    /// Whether the contents of a constant are numbers.
+    pub fn finite(&self, name: &str) -> Result<(), Cow<'static, str>> {
+        match self.index.is_finite(name) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("its weights are not all finite".into()),
+            Err(error) => Err(error.to_string().into()),
+        }
     }
 
     /// The first result of a node, and its first input where that is no constant.
@@ -93,14 +105,6 @@ impl View<'_> {
             true => Err("its input is a constant".into()),
             false => Ok((input, result)),
         }
-    }
-}
-
-fn finite(tensor: &TensorProto) -> Result<(), Cow<'static, str>> {
-    match tensor.floats() {
-        Ok(values) if values.iter().all(|value| value.is_finite()) => Ok(()),
-        Ok(_) => Err("its weights are not all finite".into()),
-        Err(error) => Err(error.to_string().into()),
     }
 }
 

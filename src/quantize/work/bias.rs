@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::onnx::graph::Index;
 use crate::onnx::proto::{ElementType, GraphProto, ModelProto, NodeProto, TensorProto};
 
 /// The tensors whose means by channel are needed, with their ranks: the inputs of convolutions that have a bias.
@@ -27,7 +28,7 @@ pub fn wanted(model: &ModelProto) -> Vec<(String, usize)> {
 /// form, of which the rounded weights are read. `None` where there is nothing to correct.
 pub fn corrected(model: &ModelProto, quantized: &ModelProto, means: &BTreeMap<String, Vec<f64>>) -> Option<ModelProto> {
     let (float, integer) = (model.graph.as_ref()?, quantized.graph.as_ref()?);
-    let (constants, rounded) = (constants(float), constants(integer));
+    let (constants, rounded, index) = (constants(float), constants(integer), Index::new(float));
     let scales: HashMap<&str, &NodeProto> = integer
         .node
         .iter()
@@ -44,10 +45,9 @@ pub fn corrected(model: &ModelProto, quantized: &ModelProto, means: &BTreeMap<St
             shifts(&weights.shape().ok()?, &loss, means.get(node.source(0)?)?, node.int("group").unwrap_or(1))
         };
         let Some((shift, name)) = shift().zip(node.source(2)) else { continue };
-        // A bias that two convolutions read can be right for one only.
-        let readers = convolutions(float).filter(|other| other.source(2) == Some(name)).count();
-        let bias = constants.get(name).and_then(|bias| bias.floats().ok());
-        if let Some(bias) = bias.filter(|bias| bias.len() == shift.len() && readers == 1) {
+        // A bias that anybody else reads can be right for one only.
+        let bias = constants.get(name).filter(|_| index.has_one_reader(name)).and_then(|bias| bias.floats().ok());
+        if let Some(bias) = bias.filter(|bias| bias.len() == shift.len()) {
             let value = |(bias, shift): (&f32, &f64)| (f64::from(*bias) + shift) as f32;
             biases.insert(name.to_owned(), bias.iter().zip(&shift).map(value).collect());
         }

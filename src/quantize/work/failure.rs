@@ -68,6 +68,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match &error {
             Error::Rewritten(_) => Failure::Made(error.to_string()),
+            Error::Types => Failure::Asked(error.to_string()),
             _ => Failure::Unusable(error.to_string()),
         }
     }

@@ -35,6 +35,7 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     watch.begin("reading the model", 1);
     let Prepared { stored, choice, bytes } = prepared::prepare(&order.model, &lab.runtime, cpu, watch)?;
     let Choice { settings, why } = settle(order, choice, cpu, watch);
+    settings.check()?;
     let mut float = lab.original(&order.model, lab.threads)?;
     let (samples, path) = open_samples(order, float.spec())?;
     if samples.is_none() && settings.method == Method::Static {
@@ -176,6 +177,10 @@ fn find_ranges(
     let searching = order.search.is_some();
     let model = stored.open().map_err(Failure::Made)?;
     let tensors = prepared::observed(&model, settings, searching);
+    // Nothing of it can be quantised: the rewriting says why.
+    if tensors.is_empty() {
+        return Ok(Calibrated::default());
+    }
     let means = if searching { bias::wanted(&model) } else { Vec::new() };
     drop(model);
     let count = split.count();

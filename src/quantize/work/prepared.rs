@@ -61,7 +61,11 @@ pub(super) fn prepare(path: &Path, runtime: &Runtime, cpu: &Cpu, watch: &dyn Wat
     let simplified = ort::simplify(runtime, path, tidied.as_deref(), &simpler.path());
     drop(tidied);
     let model = match simplified {
-        Ok(()) => simpler.open().and_then(|model| quantize::prepare(model).map_err(|error| error.to_string())),
+        Ok(()) => simpler.open().and_then(|mut model| {
+            // Contents that lay beside the model still do.
+            file::bring_in(&mut model, path).map_err(|error| error.to_string())?;
+            quantize::prepare(model).map_err(|error| error.to_string())
+        }),
         Err(reason) => return Err(refusal.map_or_else(|| unusable(reason), named)),
     };
     drop(simpler);
@@ -78,16 +82,15 @@ pub(super) fn prepare(path: &Path, runtime: &Runtime, cpu: &Cpu, watch: &dyn Wat
 
 /// The tensors whose ranges must be known for these settings and, `with_search`, for any node left in float besides.
 pub(super) fn observed(model: &ModelProto, settings: &Settings, with_search: bool) -> Vec<String> {
-    let mut tensors: BTreeSet<String> = quantize::observed(model, settings).into_iter().collect();
-    let nodes = model.graph.iter().flat_map(|graph| &graph.node);
-    if with_search && !tensors.is_empty() {
-        let one_out =
-            |name: String| Settings { exclude: [settings.exclude.clone(), vec![name]].concat(), ..settings.clone() };
-        let operators: BTreeSet<String> = nodes.clone().map(|node| node.operator().to_owned()).collect();
-        let names = nodes.map(|node| node.label().to_owned()).take(MOST_ASKED);
-        for name in operators.into_iter().chain(names) {
-            tensors.extend(quantize::observed(model, &one_out(name)));
-        }
+    let tensors = quantize::observed(model, settings);
+    if !with_search || tensors.is_empty() {
+        return tensors;
     }
-    tensors.into_iter().collect()
+    let nodes = model.graph.iter().flat_map(|graph| &graph.node);
+    let operators: BTreeSet<String> = nodes.clone().map(|node| node.operator().to_owned()).collect();
+    let names = nodes.map(|node| node.label().to_owned()).take(MOST_ASKED);
+    let one_out =
+        |name: String| Settings { exclude: [settings.exclude.clone(), vec![name]].concat(), ..settings.clone() };
+    let asked = std::iter::once(settings.clone()).chain(operators.into_iter().chain(names).map(one_out));
+    quantize::observed_by_any(model, asked).into_iter().collect()
 }

@@ -243,7 +243,7 @@ impl Report {
             let before = search.agreement_before;
             row("search", format!("{before:.4} before; {} nodes left in float{cost}", search.kept.len()));
             for kept in search.kept.iter().take(LONGEST_LIST) {
-                row("", format!("{} {}: harm {:.4} in 8 bits", kept.operator, kept.node, kept.harm));
+                row("", format!("{} {}: harm {} in 8 bits", kept.operator, kept.node, harm(kept.harm)));
             }
         }
         let more = self.search.as_ref().map_or(0, |search| search.kept.len().saturating_sub(LONGEST_LIST));
@@ -277,4 +277,9 @@ impl Report {
         counts.truncate(LONGEST_LIST);
         counts
     }
+}
+
+/// Answers that are no numbers any more are further away than any number says.
+fn harm(harm: f64) -> String {
+    if harm < f64::from(f32::MAX) { format!("{harm:.4}") } else { "without bound".to_owned() }
 }

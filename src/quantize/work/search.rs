@@ -64,6 +64,8 @@ struct Part {
 /// One line, when no trial succeeded.
 pub fn search(nodes: &[String], target: f64, base: Measured, trial: &mut dyn Trial) -> Result<Found, String> {
     let mut trials = 0;
+    // Shares are taken of it: answers that are no numbers any more are as far away as a number says.
+    let base = Measured { distance: base.distance.min(f64::MAX), ..base };
     let parts = parts(nodes, base, trial, &mut trials)?;
     let mut ranked: Vec<(usize, f64)> = parts
         .iter()
@@ -115,7 +117,7 @@ pub fn search(nodes: &[String], target: f64, base: Measured, trial: &mut dyn Tri
         }
     }
     if reaches.is_some() {
-        best = take_back(&ranked, nodes, target, best, trial, &mut trials)?;
+        best = take_back(&ranked, nodes, target, best, trial, &mut trials);
     }
     let (keep, measured) = best;
     let harm = ranked.iter().filter_map(|(node, harm)| Some((nodes.get(*node)?.clone(), *harm)));
@@ -156,7 +158,7 @@ fn take_back(
     mut best: (BTreeSet<String>, Measured),
     trial: &mut dyn Trial,
     trials: &mut usize,
-) -> Result<(BTreeSet<String>, Measured), String> {
+) -> (BTreeSet<String>, Measured) {
     let mut untried: Vec<&String> =
         ranked.iter().rev().filter_map(|(node, _)| nodes.get(*node)).filter(|node| best.0.contains(*node)).collect();
     let mut step = untried.len() / 2;
@@ -165,17 +167,17 @@ fn take_back(
         let without: BTreeSet<&String> = untried.iter().take(step).copied().collect();
         let keep: BTreeSet<String> = best.0.iter().filter(|node| !without.contains(node)).cloned().collect();
         *trials += 1;
-        let measured = trial.with_float(&keep)?;
-        if measured.agreement >= target {
-            best = (keep, measured);
-            untried.drain(..step);
-        } else if step > 1 {
-            step /= 2;
-        } else {
-            untried.drain(..1);
+        match trial.with_float(&keep) {
+            Ok(measured) if measured.agreement >= target => {
+                best = (keep, measured);
+                untried.drain(..step);
+            }
+            // Too far away, or a form that cannot be made: what was found stands.
+            _ if step > 1 => step /= 2,
+            _ => drop(untried.drain(..1)),
         }
     }
-    Ok(best)
+    best
 }
 
 #[cfg(test)]
@@ -260,6 +262,54 @@ mod tests {
         pretend.limit = 2000;
         let (found, _) = found(pretend, 0.98);
         assert!(found.measured.agreement >= 0.98 && found.keep.len() == 34, "{}", found.keep.len());
+    }
+
+    #[test]
+    fn answers_that_are_no_numbers_are_traced_to_their_node_too() {
+        struct Broken(Pretend);
+        impl Trial for Broken {
+            fn with_float(&mut self, keep: &BTreeSet<String>) -> Result<Measured, String> {
+                self.0.with_float(keep).map(broken)
+            }
+            fn alone(&mut self, nodes: &BTreeSet<String>) -> Result<Measured, String> {
+                self.0.alone(nodes).map(broken)
+            }
+            fn spent(&self) -> f64 {
+                self.0.spent()
+            }
+        }
+        fn broken(measured: Measured) -> Measured {
+            Measured { distance: if measured.agreement < 0.5 { f64::INFINITY } else { measured.distance }, ..measured }
+        }
+        let pretend = Pretend::new(&[("n37", 0.9)], &[]);
+        let (base, all) = (broken(pretend.base()), pretend.all.clone());
+        let found = search(&all, 0.98, base, &mut Broken(pretend)).unwrap();
+        assert_eq!(found.keep.iter().collect::<Vec<_>>(), ["n37"]);
+        assert!(found.harm[0].1.is_finite() && found.trials < 40, "{found:?}");
+    }
+
+    #[test]
+    fn what_was_found_stands_where_doing_without_a_node_cannot_be_tried() {
+        struct Once(Pretend);
+        impl Trial for Once {
+            fn with_float(&mut self, keep: &BTreeSet<String>) -> Result<Measured, String> {
+                if keep.len() == 1 && !keep.contains("n3") {
+                    Err("no form".to_owned())
+                } else {
+                    self.0.with_float(keep)
+                }
+            }
+            fn alone(&mut self, nodes: &BTreeSet<String>) -> Result<Measured, String> {
+                self.0.alone(nodes)
+            }
+            fn spent(&self) -> f64 {
+                self.0.spent()
+            }
+        }
+        let pretend = Pretend::new(&[("n3", 0.2), ("n31", 0.1)], &[]);
+        let (base, all) = (pretend.base(), pretend.all.clone());
+        let found = search(&all, 0.98, base, &mut Once(pretend)).unwrap();
+        assert_eq!(found.keep.iter().collect::<Vec<_>>(), ["n3", "n31"]);
     }
 
     #[test]
