@@ -14,6 +14,7 @@ use edge_service::quantize::{Integer, Method, Range, Ranges, Settings, observed,
 use serde_json::Value;
 
 use crate::harness::repository;
+use crate::quantize_command::Bench;
 
 /// The runtime, opened once a process.
 pub fn runtime() -> &'static Runtime {
@@ -142,6 +143,39 @@ fn weights_scales_and_answers_are_those_of_onnxruntimes_own_tool() {
         }
     }
     println!("{compared} constants are equal to the bit");
+}
+
+#[test]
+fn calibrators_find_what_those_of_onnxruntimes_own_tool_find() {
+    let folder = repository("target/fixtures/quantize");
+    let text = std::fs::read_to_string(folder.join("conv.calibrated.json")).expect("run `make fixtures`");
+    let told: Value = serde_json::from_str(&text).unwrap();
+    let bench = Bench::new();
+    let samples = folder.join("conv.samples.npz");
+    let mut wider = BTreeMap::new();
+    // The tool widens its histograms from sample to sample, and so its bins end elsewhere: half a bin, and a level of 128.
+    for (calibrator, apart) in [("minmax", 1e-6), ("percentile", 1e-3), ("entropy", 0.03)] {
+        let arguments = ["--plain", "--method", "static", "--calibrator", calibrator, "--output", "out.onnx"];
+        let mut command = bench.quantize(&folder.join("conv.onnx"), &arguments);
+        let run = command.arg("--calibration").arg(&samples).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let made = file::read(&bench.at("out.onnx")).unwrap();
+        let scales = made.graph.as_ref().unwrap().initializer.iter();
+        let scales: BTreeMap<&str, f32> =
+            scales.filter_map(|tensor| Some((tensor.label(), *tensor.floats().ok()?.first()?))).collect();
+        let mut compared = 0;
+        for (tensor, limits) in told[calibrator].as_object().unwrap() {
+            let Some(scale) = scales.get(format!("{tensor}_scale").as_str()) else { continue };
+            let limits = numbers(limits);
+            let theirs = (limits[1].max(0.0) - limits[0].min(0.0)) / 255.0;
+            let ratio = f64::from(*scale) / theirs;
+            assert!((ratio - 1.0).abs() <= apart, "{calibrator}: {tensor} has {ratio} times the tool's step");
+            compared += 1;
+        }
+        assert!(compared > 10, "{compared}");
+        wider.insert(calibrator, scales["x_scale"]);
+    }
+    assert!(wider["minmax"] > wider["percentile"] && wider["percentile"] > 1.5 * wider["entropy"], "{wider:?}");
 }
 
 #[test]

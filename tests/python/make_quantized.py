@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
 """Quantise small nets with onnxruntime's own tool, to compare with: OUTDIR/quantize/NET.onnx, NET.json and NET.WAY.onnx.
 
+Besides, conv.samples.npz holds runs with long tails, and conv.calibrated.json what ranges each of the tool's calibrators finds
+in them, with as many bins as `edge-service` has.
+
 Usage: make_quantized.py OUTDIR. NET.onnx is the float net after the runtime's first level of folding; NET.json holds the inputs of
 some runs, the ranges that the tool's calibrator saw in them, and for each WAY its settings and what that file answers.
 """
 
+import contextlib
+import io
 import json
 import logging
 import sys
@@ -15,7 +20,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
-from onnxruntime.quantization.calibrate import create_calibrator
+from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
 RUNS = 4
 U8, S8 = QuantType.QUInt8, QuantType.QInt8
@@ -142,17 +147,36 @@ def session(path, level=onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL, writt
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def found_ranges(path, inputs, method, **options):
+    """Return what one of the tool's calibrators finds: the lowest and the highest value by tensor."""
+    augmented = path.with_suffix(".augmented.onnx")
+    with contextlib.redirect_stdout(io.StringIO()):
+        calibrator = create_calibrator(
+            path, augmented_model_path=str(augmented), calibrate_method=method, extra_options=options)
+        calibrator.collect_data(Runs(inputs))
+        found = calibrator.compute_data().items()
+    augmented.unlink()
+    return {tensor: [float(np.asarray(limit).item()) for limit in data.range_value] for tensor, data in found}
+
+
+def calibrate(folder, inputs):
+    """Write the ranges of each calibrator for the net of convolutions."""
+    path = folder / "conv.onnx"
+    np.savez(folder / "conv.samples.npz", x=np.stack(inputs))
+    told = {
+        "minmax": found_ranges(path, inputs, CalibrationMethod.MinMax),
+        "percentile": found_ranges(path, inputs, CalibrationMethod.Percentile),
+        "entropy": found_ranges(path, inputs, CalibrationMethod.Entropy, num_bins=2048, num_quantized_bins=128),
+    }
+    (folder / "conv.calibrated.json").write_text(json.dumps(told) + "\n")
+
+
 def make(folder, name, model, inputs, ways):
     """Write one net and all that is to be compared with."""
     path = folder / f"{name}.onnx"
     onnx.save(model, folder / "raw.onnx")
     session(folder / "raw.onnx", onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC, path)
-    ranges = {}
-    if any(way in STATIC for way in ways):
-        calibrator = create_calibrator(path, augmented_model_path=str(folder / "raw.onnx"))
-        calibrator.collect_data(Runs(inputs))
-        for tensor, data in calibrator.compute_data().items():
-            ranges[tensor] = [float(np.asarray(limit).item()) for limit in data.range_value]
+    ranges = found_ranges(path, inputs, CalibrationMethod.MinMax) if any(way in STATIC for way in ways) else {}
     (folder / "raw.onnx").unlink()
     told = {"inputs": [x.ravel().tolist() for x in inputs], "shape": list(inputs[0].shape), "ranges": ranges, "ways": {}}
     for way in ways:
@@ -189,6 +213,7 @@ def main():
     make(folder, "mlp", mlp(), floats(1, 32), [*STATIC, *DYNAMIC])
     make(folder, "conv", conv(), floats(1, 3, 16, 16), STATIC)
     make(folder, "encoder", encoder(), [random.integers(0, 50, (1, 8)) for _ in range(RUNS)], DYNAMIC)
+    calibrate(folder, [random.standard_t(3, (1, 3, 16, 16)).astype(np.float32) for _ in range(8)])
     print(f"make_quantized: {len(list(folder.glob('*.onnx')))} models")
     return 0
 
