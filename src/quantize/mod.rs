@@ -63,6 +63,8 @@ pub struct Settings {
     pub exclude: Vec<String>,
     /// Names of nodes that the search for accuracy leaves in float.
     pub keep_float: BTreeSet<String>,
+    /// Names of nodes that were measured to be faster in float.
+    pub faster_in_float: BTreeSet<String>,
     /// Whether to do better than the plain form: a last matrix product answers in float, and tensors that only a `Concat`
     /// reads take its parameters. Without it the file is laid out as onnxruntime's own tool does.
     pub refine: bool,
@@ -90,6 +92,7 @@ impl Default for Settings {
             reduce_range: false,
             exclude: Vec::new(),
             keep_float: BTreeSet::new(),
+            faster_in_float: BTreeSet::new(),
             refine: true,
         }
     }

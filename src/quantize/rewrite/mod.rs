@@ -85,5 +85,8 @@ fn kept(node: &NodeProto, settings: &Settings) -> Option<&'static str> {
     if settings.exclude.iter().any(|name| name == node.label() || name == node.operator()) {
         return Some("excluded as asked");
     }
+    if settings.faster_in_float.contains(node.label()) {
+        return Some("faster in float on this box");
+    }
     settings.keep_float.contains(node.label()).then_some("kept in float for accuracy")
 }

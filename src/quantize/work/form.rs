@@ -1,5 +1,5 @@
 //! The INT8 form that is written: every node in 8 bits; with corrected biases, if that is nearer; with nodes in float, if it
-//! must be.
+//! must be; with its entry in float, if that is faster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -12,12 +12,23 @@ use super::stored::Stored;
 use super::trials::{Bench, Trials};
 use super::{Failure, Order, Watch, bias};
 use crate::core::agreement::Comparison;
+use crate::core::qualify::speedup;
 use crate::core::tensor::Tensor;
-use crate::onnx::proto::{GraphProto, ModelProto};
-use crate::quantize::{Range, Rewritten, rewrite};
+use crate::engine::cancel::Cancel;
+use crate::onnx::graph::Index;
+use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use crate::qualify::race::race;
+use crate::quantize::{Range, Rewritten, Settings, rewrite};
 
 /// A correction of biases is kept when the distance falls to this share of what it was, or lower.
 const PAYS: f64 = 0.98;
+/// The most channels of an entry that is tried in float.
+const FEW: i64 = 4;
+/// It stays in float where the lower end of the interval of the speed-up is this or more.
+const FASTER: f64 = 1.02;
+/// How long that is raced, and in how many pairs.
+const RACE: Duration = Duration::from_millis(600);
+const PAIRS: usize = 60;
 
 /// An INT8 model, with what is known of how it came about.
 pub(super) struct Form {
@@ -27,9 +38,9 @@ pub(super) struct Form {
     pub bias_corrected: bool,
     /// Every node in 8 bits, where the search left some in float.
     pub without_search: Option<ModelProto>,
-    /// The float model that it was made of, and the nodes that the search left in float.
+    /// The float model that it was made of, and how.
     float: ModelProto,
-    keep: BTreeSet<String>,
+    settings: Settings,
 }
 
 /// Makes it. Without samples nothing is searched: made-up inputs tell nothing of the accuracy.
@@ -52,10 +63,26 @@ pub(super) fn best(
     let begun = Instant::now();
     let form = Form::of(rewritten, model, bench).and_then(|form| form.with_biases(means, bench)).map_err(made)?;
     let target = order.target.unwrap_or(form.comparison.default_target());
-    if form.comparison.value() >= target || !has_samples {
-        return Ok(form);
-    }
-    form.searched(target, (begun, limit), bench, watch).map_err(made)
+    let form = match form.comparison.value() >= target || !has_samples {
+        true => form,
+        false => form.searched(target, (begun, limit), bench, watch).map_err(made)?,
+    };
+    if limit.is_zero() { Ok(form) } else { form.with_float_entry(target, bench, watch).map_err(made) }
+}
+
+/// Convolutions that read what callers give, of few channels: the runtime has to lay pictures out otherwise for the 8-bit
+/// operator, which for a net of a few milliseconds takes longer than it saves.
+fn entry(rewritten: &Rewritten, float: &ModelProto) -> BTreeSet<String> {
+    let Some(graph) = &float.graph else { return BTreeSet::new() };
+    let index = Index::new(graph);
+    let reads_callers = |node: &&NodeProto| {
+        let few = |name| index.constant(name).is_some_and(|weights| weights.dims.get(1).is_some_and(|of| *of <= FEW));
+        node.operator() == "Conv"
+            && node.source(0).is_some_and(|input| index.inputs.contains(input))
+            && node.source(1).is_some_and(few)
+    };
+    let found = graph.node.iter().filter(reads_callers).map(|node| node.label().to_owned());
+    found.filter(|name| rewritten.quantized.contains(name)).collect()
 }
 
 impl Form {
@@ -69,7 +96,7 @@ impl Form {
             bias_corrected: false,
             without_search: None,
             float,
-            keep: BTreeSet::new(),
+            settings: bench.settings.clone(),
         })
     }
 
@@ -122,10 +149,36 @@ impl Form {
         if keep.is_empty() {
             return Ok(Form { search, ..self });
         }
-        let rewritten = bench.form(&self.float, keep.clone())?;
+        let settings = Settings { keep_float: keep, ..self.settings };
+        let rewritten = bench.form_by(&self.float, &settings)?;
         let comparison = bench.compare(&rewritten.model, usize::MAX)?;
         let without_search = Some(self.rewritten.model);
-        Ok(Form { rewritten, comparison, search, keep, without_search, ..self })
+        Ok(Form { rewritten, comparison, search, settings, without_search, ..self })
+    }
+
+    /// With its entry in float, where that is faster on this box and agrees no less.
+    fn with_float_entry(self, target: f64, bench: &Bench<'_>, watch: &dyn Watch) -> Result<Form, String> {
+        let entry = entry(&self.rewritten, &self.float);
+        if entry.is_empty() {
+            return Ok(self);
+        }
+        watch.begin("racing the entry in float", 1);
+        let settings = Settings { faster_in_float: entry, ..self.settings.clone() };
+        // A net of nothing else has no such form.
+        let Ok(rewritten) = bench.form_by(&self.float, &settings) else { return Ok(self) };
+        let comparison = bench.compare(&rewritten.model, usize::MAX)?;
+        let nearer = comparison.value() >= target && comparison.distance() <= self.comparison.distance();
+        if !nearer && comparison.value() < self.comparison.value() {
+            return Ok(self);
+        }
+        let mut all = bench.lab.session(self.rewritten.model.clone(), 1)?;
+        let mut without = bench.lab.session(rewritten.model.clone(), 1)?;
+        let inputs: Vec<Vec<Tensor>> = bench.held.pairs.iter().map(|(inputs, _)| inputs.clone()).collect();
+        let pairs = race(&mut all, &mut without, &inputs, PAIRS, Instant::now() + RACE, &Cancel::default());
+        match speedup(&pairs).is_some_and(|speedup| speedup.low >= FASTER) {
+            true => Ok(Form { rewritten, comparison, settings, ..self }),
+            false => Ok(self),
+        }
     }
 
     /// The same form with ranges that hold the samples held out too: what was decided without them is not decided again, and
@@ -158,7 +211,7 @@ impl Form {
             return Ok(None);
         }
         let wide = Bench { lab: bench.lab, ranges: &ranges, settings: bench.settings, held: bench.held };
-        let made = wide.form(&self.float, self.keep.clone())?;
+        let made = wide.form_by(&self.float, &self.settings)?;
         let agrees = wide.compare(&made.model, usize::MAX)?.value() >= self.comparison.value();
         Ok(agrees.then_some(made))
     }

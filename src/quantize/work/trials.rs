@@ -24,8 +24,12 @@ pub(super) struct Bench<'a> {
 impl Bench<'_> {
     /// The INT8 form with these nodes in float.
     pub fn form(&self, model: &ModelProto, keep: BTreeSet<String>) -> Result<Rewritten, String> {
-        let settings = Settings { keep_float: keep, ..self.settings.clone() };
-        rewrite(model, self.ranges, &settings).map_err(|error| error.to_string())
+        self.form_by(model, &Settings { keep_float: keep, ..self.settings.clone() })
+    }
+
+    /// The INT8 form by other settings.
+    pub fn form_by(&self, model: &ModelProto, settings: &Settings) -> Result<Rewritten, String> {
+        rewrite(model, self.ranges, settings).map_err(|error| error.to_string())
     }
 
     /// Holds a form against the float model's answers on at most `most` samples.
