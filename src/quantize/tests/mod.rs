@@ -1,5 +1,5 @@
 //! What rewriting makes of small nets.
 
 mod golden;
-mod net;
+pub mod net;
 mod rules;

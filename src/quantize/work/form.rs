@@ -216,3 +216,31 @@ impl Form {
         Ok(agrees.then_some(made))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantize::tests::net::{Net, ranges};
+
+    #[test]
+    fn the_entry_is_what_reads_pictures_of_few_channels() {
+        for (channels, expected) in [(3, vec!["n_c"]), (4, vec!["n_c"]), (8, vec![])] {
+            let mut net = Net::new("x");
+            net.weight("w", &[4, channels, 1, 1]).node("Conv", &["x", "w"], "c");
+            net.weight("v", &[2, 4, 1, 1]).node("Conv", &["c", "v"], "y");
+            let float = net.model(&["y"]);
+            let rewritten = rewrite(&float, &ranges(&float), &Settings::default()).unwrap();
+            let entry = entry(&rewritten, &float);
+            assert_eq!(entry.iter().collect::<Vec<_>>(), expected, "{channels} channels");
+            if entry.is_empty() {
+                continue;
+            }
+            let settings = Settings { faster_in_float: entry, ..Settings::default() };
+            let without = rewrite(&float, &ranges(&float), &settings).unwrap();
+            assert_eq!(
+                (without.quantized, without.left[0].reason.as_str()),
+                (vec!["n_y".to_owned()], "faster in float on this box")
+            );
+        }
+    }
+}

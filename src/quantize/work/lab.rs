@@ -1,6 +1,7 @@
 //! Models that run: sessions of models that are values, and what they answer.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::stored::Stored;
@@ -111,6 +112,8 @@ pub fn outputs(session: &dyn Session) -> Vec<String> {
 pub struct HeldOut {
     /// Inputs, and the outputs of the float model.
     pub pairs: Vec<(Vec<Tensor>, Vec<Tensor>)>,
+    /// How long each answer took, with all threads.
+    pub took: Vec<Duration>,
     bytes: usize,
 }
 
@@ -120,8 +123,16 @@ impl HeldOut {
         self.bytes < KEPT_BYTES
     }
 
-    /// Keeps a sample and the answer to it.
-    pub fn keep(&mut self, inputs: Vec<Tensor>, outputs: Vec<Tensor>) {
+    /// Runs a sample, and keeps it with the answer to it.
+    pub fn ask(&mut self, float: &mut dyn Session, inputs: Vec<Tensor>, outputs: &[String]) -> Result<(), String> {
+        let begun = Instant::now();
+        let answer = run(float, &inputs, outputs)?;
+        self.took.push(begun.elapsed());
+        self.keep(inputs, answer);
+        Ok(())
+    }
+
+    fn keep(&mut self, inputs: Vec<Tensor>, outputs: Vec<Tensor>) {
         let size = |tensor: &Tensor| tensor.len() * tensor.datatype().element_bytes().unwrap_or(16);
         self.bytes += inputs.iter().chain(&outputs).map(size).sum::<usize>();
         self.pairs.push((inputs, outputs));

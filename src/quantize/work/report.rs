@@ -152,8 +152,21 @@ pub struct Latency {
     pub original_ms: f64,
     /// Of the INT8 model.
     pub quantized_ms: f64,
-    /// How many times as fast, with its 95 % interval.
+    /// How many times as fast, with its 95 % interval; `None` where the two were not raced.
     pub speedup: Option<Speedup>,
+}
+
+impl Latency {
+    /// How many times as fast INT8 is, and the words for it.
+    fn speedup(&self) -> (f64, String) {
+        match self.speedup {
+            Some(speedup) => (speedup.median, speedup.to_string()),
+            None => {
+                let ratio = self.original_ms / self.quantized_ms.max(1e-6);
+                (ratio, format!("{ratio:.2} times as fast (not raced)"))
+            }
+        }
+    }
 }
 
 /// Parts of the time.
@@ -183,8 +196,8 @@ impl Report {
                  more samples"
             ));
         }
-        if let Some(speedup) = self.latency.as_ref().and_then(|latency| latency.speedup).filter(|s| s.median < 1.0) {
-            warnings.push(format!("INT8 is slower here: {speedup}"));
+        if let Some((_, words)) = self.latency.as_ref().map(Latency::speedup).filter(|(ratio, _)| *ratio < 1.0) {
+            warnings.push(format!("INT8 is slower here: {words}"));
         }
         if self.size.ratio < HARDLY_SMALLER {
             warnings.push(format!("the file is hardly smaller: {:.2} times", self.size.ratio));
@@ -254,8 +267,8 @@ impl Report {
             row("biases", "corrected, which brought the outputs nearer".to_owned());
         }
         if let Some(latency) = &self.latency {
-            let speedup = latency.speedup.map_or(String::new(), |speedup| format!("; {speedup}"));
-            row("latency", format!("{:.3} ms to {:.3} ms{speedup}", latency.original_ms, latency.quantized_ms));
+            let (_, words) = latency.speedup();
+            row("latency", format!("{:.3} ms to {:.3} ms; {words}", latency.original_ms, latency.quantized_ms));
         }
         let Seconds { total, calibration, search } = self.seconds;
         row("time", format!("{total:.1} s, of which calibration {calibration:.1} s and search {search:.1} s"));

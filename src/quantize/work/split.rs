@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lab::{HeldOut, outputs, run};
+use super::lab::{HeldOut, outputs};
 use super::report::SamplesReport;
 use super::{Failure, Watch};
 use crate::core::canary;
@@ -62,10 +62,9 @@ impl Split {
             let inputs = canary::synthetic_inputs(float.spec()).ok_or_else(|| {
                 Failure::Asked("the model's inputs are too large to be made up: give --calibration".to_owned())
             })?;
-            let answer = run(float, &inputs, &names).map_err(|reason| {
+            held.ask(float, inputs, &names).map_err(|reason| {
                 Failure::Asked(format!("the model refuses made-up inputs ({reason}): give --calibration"))
             })?;
-            held.keep(inputs, answer);
             return Ok(held);
         }
         let numbers = std::mem::take(&mut self.comparing);
@@ -76,8 +75,7 @@ impl Split {
                 break;
             }
             if let Some((name, inputs)) = self.read(number, watch) {
-                let answer = run(float, &inputs, &names).map_err(refuse)?;
-                held.keep(inputs, answer);
+                held.ask(float, inputs, &names).map_err(refuse)?;
                 self.report.compared.push(name);
             }
         }
