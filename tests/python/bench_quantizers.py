@@ -28,6 +28,8 @@ from compare_quantizers import agreement, answers
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SAMPLES = 16
 ROUNDS = 40
+# How often sessions are made anew: where its weights come to lie in memory makes a session some percent faster or slower.
+SESSIONS = 5
 FORMS = ("fp32", "ours", "python_default", "python_best")
 
 
@@ -224,7 +226,17 @@ def session(path):
 
 
 def race(paths, feed):
-    """Alternate all forms; return milliseconds a run, one row a round.
+    """Alternate all forms, over several sessions of each, made in changing order; return milliseconds a run, one row a round."""
+    forms = list(paths)
+    rows = []
+    for number in range(SESSIONS):
+        order = forms[number % len(forms):] + forms[:number % len(forms)]
+        rows += race_once({form: paths[form] for form in order}, feed)
+    return rows
+
+
+def race_once(paths, feed):
+    """Race one session of each form.
 
     Each form runs once untimed before it is timed, so that none finds the caches as another left them, and none as it left them
     itself. What counts is the time of this thread, in which a session of one thread runs: others on the box take less part in it.
@@ -236,7 +248,7 @@ def race(paths, feed):
     sessions["fp32"].run(None, feed)
     burst = max(1, round(0.005 / (time.thread_time() - begun)))
     rows = []
-    for number in range(ROUNDS):
+    for number in range(ROUNDS // SESSIONS):
         row = {}
         for form, one in (sessions.items() if number % 2 else reversed(sessions.items())):
             one.run(None, feed)
