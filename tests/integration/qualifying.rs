@@ -314,6 +314,27 @@ fn a_canary_that_fails_after_the_swap_takes_it_back() {
 }
 
 #[test]
+fn a_wrong_answer_takes_a_swap_back_however_much_is_asked_meanwhile() {
+    let house = House::new();
+    let daemon = swapped(&house, house.setup().set("model.canary_seconds", 0.2));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                ask(&daemon);
+            }
+        });
+        let taken_back = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            daemon.answers("quantized-wrong");
+            let reason = back(&daemon);
+            assert!(reason.starts_with("canary: the answer differs from the one at warm-up"), "{reason}");
+        }));
+        over.store(true, Ordering::Relaxed);
+        taken_back.unwrap();
+    });
+}
+
+#[test]
 fn more_failures_than_before_take_it_back_and_it_stays_refused_until_told_otherwise() {
     let house = House::new();
     let daemon = swapped(&house, house.setup().set("model.canary_seconds", 0));

@@ -32,6 +32,13 @@ pub(super) struct Form {
     watch: Option<Watch>,
 }
 
+impl Form {
+    /// Whether a swap may still be taken back.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+}
+
 struct InService {
     sha256: String,
     quantized: bool,
@@ -101,7 +108,7 @@ impl Model {
 
     fn publish_standing(&self) {
         let (prefer, standing) = (self.prefer(), self.shelf.standing());
-        let qualification = Qualification { prefer, standing, is_watched: self.form.watch.is_some() };
+        let qualification = Qualification { prefer, standing, is_watched: self.form.is_watched() };
         self.events.do_send(ModelChanged::Stands(Arc::new(qualification)));
     }
 
