@@ -434,6 +434,21 @@ fn the_command_says_in_one_line_what_is_missing() {
 }
 
 #[test]
+fn what_is_no_form_of_the_original_is_not_measured_whoever_asks() {
+    let house = House::with("original");
+    let words = "it was not quantised";
+    let (code, told, complaint) = house.qualify(&[]);
+    assert_eq!(code, 1, "{told} {complaint}");
+    assert!(told.contains("verdict      unmeasured") && told.contains(words), "{told}");
+    let daemon = house.setup().ready();
+    assert_eq!((state(&daemon), daemon.post("/api/v1/qualify", b"").status), ("unusable".to_owned(), 202));
+    wait_state(&daemon, "unmeasured");
+    let reason = status(&daemon)["qualification"]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains(words), "{reason}");
+    assert!(!house.path("state").join("qualification.json").exists());
+}
+
+#[test]
 fn the_command_has_one_that_was_taken_back_serve_again() {
     let house = House::new();
     let daemon = swapped(&house, house.setup().set("model.canary_seconds", 0));

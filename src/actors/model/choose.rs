@@ -94,7 +94,7 @@ fn look(config: &ModelConfig, loader: &SessionLoader) -> (Standing, Option<(Path
 
 /// Why the file is no quantised form of this original, if its contents say so: the original put in its place where quantising
 /// failed, or a form of another model, such as the one before an update.
-fn foreign(path: &Path, sha256: &str, original: &str) -> Option<String> {
+pub(super) fn foreign(path: &Path, sha256: &str, original: &str) -> Option<String> {
     if original == sha256 {
         return Some(format!("{} is the original itself: it was not quantised", path.display()));
     }

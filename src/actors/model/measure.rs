@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::choose::{key, measuring_threads};
+use super::choose::{foreign, key, measuring_threads};
 use super::load::{SessionLoader, Watch, hash, image_model};
 use crate::actors::monitor::Taken;
 use crate::config::ModelConfig;
@@ -31,6 +31,9 @@ pub fn qualify(
     let begun = Instant::now();
     let text = |error: crate::engine::LoadError| error.to_string();
     let (original_sha256, candidate_sha256) = (hash(&config.path).map_err(text)?, hash(candidate).map_err(text)?);
+    if let Some(reason) = foreign(candidate, &candidate_sha256, &original_sha256) {
+        return Err(reason);
+    }
     let key = key(config, original_sha256, candidate_sha256, loader);
     if let Some(receipt) = loader.receipts().find(&key, config.qualify.max_seconds) {
         return Ok(receipt);
