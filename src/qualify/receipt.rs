@@ -66,7 +66,8 @@ impl Receipts {
             .find(|receipt| stands(&receipt.key, &receipt.measured, receipt.allowed_seconds, key, max_seconds))
     }
 
-    /// Keeps a receipt in the place of others for the same files.
+    /// Keeps a receipt, in the place of one for the same key; one that was made otherwise, such as by the command with other
+    /// frames, stands beside it.
     pub fn keep(&self, receipt: Receipt) {
         self.unwritten().receipts.push(receipt);
         self.settle();
@@ -111,8 +112,7 @@ impl Receipts {
         if !unwritten.receipts.is_empty() {
             let mut all: Vec<Receipt> = self.read(RECEIPTS);
             for receipt in &unwritten.receipts {
-                let (original, candidate) = (&receipt.key.original, &receipt.key.candidate);
-                all.retain(|other| (&other.key.original, &other.key.candidate) != (original, candidate));
+                all.retain(|other| other.key != receipt.key);
                 all.push(receipt.clone());
             }
             all.drain(..all.len().saturating_sub(MOST));
@@ -171,15 +171,18 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_is_found_by_its_key_after_a_restart_and_the_newest_of_a_pair_of_files_counts() {
+    fn a_receipt_is_found_by_its_key_after_a_restart_and_none_for_another_key_takes_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let receipts = at(folder.path());
         receipts.keep(receipt("a", 1));
         receipts.keep(receipt("b", 1));
         receipts.keep(receipt("a", 2));
+        receipts.keep(Receipt { at_ms: 8, ..receipt("a", 2) });
         let again = at(folder.path());
-        assert_eq!(again.find(&receipt("a", 2).key, 60.0), Some(receipt("a", 2)));
-        assert_eq!(again.find(&receipt("a", 1).key, 60.0), None);
+        assert_eq!(again.find(&receipt("a", 2).key, 60.0), Some(Receipt { at_ms: 8, ..receipt("a", 2) }));
+        assert_eq!(again.find(&receipt("a", 1).key, 60.0), Some(receipt("a", 1)));
+        assert_eq!(again.find(&receipt("a", 3).key, 60.0), None);
+        assert_eq!(again.read::<Receipt>(RECEIPTS).len(), 3, "one a key");
         assert_eq!(again.find(&receipt("b", 1).key, 60.0), Some(receipt("b", 1)));
         again.forget("a");
         assert_eq!((again.find(&receipt("a", 2).key, 60.0), receipts.find(&receipt("a", 2).key, 60.0)), (None, None));
