@@ -458,6 +458,11 @@ fn the_command_has_one_that_was_taken_back_serve_again() {
     });
     back(&daemon);
     daemon.answers("right");
+    // The receipt by which it came to serve is older than what it did.
+    let (code, told, complaint) = house.qualify(&[]);
+    assert_eq!(code, 1, "{told} {complaint}");
+    assert!(complaint.contains("measure it again with --anew") && told.contains("rolled_back"), "{told} {complaint}");
+    assert_eq!(house.state("refused.json")["data"].as_array().unwrap().len(), 1);
     let (code, _, complaint) = house.qualify(&["--anew"]);
     assert_eq!(code, 0, "{complaint}");
     assert!(complaint.contains("is refused no longer"), "{complaint}");

@@ -185,7 +185,7 @@ impl Model {
             event = "model_rolled_back",
             reason = relapse.reason,
             sha256 = relapse.candidate,
-            "the original takes its place again, and {} is refused until POST /api/v1/qualify or `edge-service qualify`: {}",
+            "the original takes its place again, and {} is refused until POST /api/v1/qualify or `edge-service qualify --anew`: {}",
             served.path.display(),
             relapse.reason
         );
