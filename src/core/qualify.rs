@@ -295,6 +295,9 @@ pub struct Key {
     pub cpu: String,
     /// Threads with which both were measured.
     pub threads: usize,
+    /// How sessions are made else, where that bears on what they answer and take.
+    #[serde(default)]
+    pub session: String,
     /// What the golden samples are, in one digest; empty where there are none.
     pub samples: String,
 }

@@ -194,6 +194,7 @@ mod tests {
             runtime: "1.31.1".to_owned(),
             cpu: "x86_64".to_owned(),
             threads: 1,
+            session: String::new(),
             samples: String::new(),
         };
         let measured = Measured {

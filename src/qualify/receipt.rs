@@ -160,6 +160,7 @@ mod tests {
             runtime: "1.31.1".to_owned(),
             cpu: "x86_64".to_owned(),
             threads,
+            session: String::new(),
             samples: String::new(),
         };
         let measured = Measured { agreement: Some(0.1 + 0.2), seconds: 1.5, ..Measured::default() };

@@ -110,6 +110,7 @@ pub(super) fn key(config: &ModelConfig, original: String, candidate: String, loa
         runtime: loader.receipts().runtime().to_owned(),
         cpu: Cpu::detect().line(),
         threads: measuring_threads(config),
+        session: config.session_options(),
         samples: golden::digest(config),
     }
 }

@@ -113,6 +113,7 @@ fn key() -> Key {
         runtime: "1.31.1".to_owned(),
         cpu: "x86_64 avx2".to_owned(),
         threads: 1,
+        session: String::new(),
         samples: "c".to_owned(),
     }
 }
@@ -127,6 +128,7 @@ fn a_receipt_stands_for_its_key_only() {
         Key { runtime: "x".to_owned(), ..key() },
         Key { cpu: "x".to_owned(), ..key() },
         Key { threads: 2, ..key() },
+        Key { session: "x".to_owned(), ..key() },
         Key { samples: "x".to_owned(), ..key() },
     ];
     assert!(others.iter().all(|other| !stands(other)));
