@@ -6,10 +6,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::choose::{foreign, key, measuring_threads};
-use super::load::{SessionLoader, Watch, hash, image_model};
+use super::load::{SessionLoader, Watch, hash, hash_until, image_model};
 use crate::actors::monitor::Taken;
 use crate::config::ModelConfig;
-use crate::core::qualify::same_interface;
+use crate::core::qualify::{Key, same_interface};
 use crate::core::standing::Receipt;
 use crate::engine::cancel::{Cancel, Reason};
 use crate::engine::memory;
@@ -29,8 +29,14 @@ pub fn qualify(
     cancel: &Cancel,
 ) -> Result<Receipt, String> {
     let begun = Instant::now();
-    let text = |error: crate::engine::LoadError| error.to_string();
-    let (original_sha256, candidate_sha256) = (hash(&config.path).map_err(text)?, hash(candidate).map_err(text)?);
+    let limit = Duration::from_secs_f64(config.qualify.max_seconds);
+    let watch = Watch::over(cancel, limit);
+    let late = |reason: String| match watch.cancel.reason() {
+        Some(Reason::Deadline) => "its time was over before both were loaded; see model.qualify.max_seconds".to_owned(),
+        _ => reason,
+    };
+    let sum = |path: &Path| hash_until(path, &watch.cancel).map_err(|error| late(error.to_string()));
+    let (original_sha256, candidate_sha256) = (sum(&config.path)?, sum(candidate)?);
     if let Some(reason) = foreign(candidate, &candidate_sha256, &original_sha256) {
         return Err(reason);
     }
@@ -38,12 +44,6 @@ pub fn qualify(
     if let Some(receipt) = loader.receipts().find(&key, config.qualify.max_seconds) {
         return Ok(receipt);
     }
-    let limit = Duration::from_secs_f64(config.qualify.max_seconds);
-    let watch = Watch::over(cancel, limit.saturating_sub(begun.elapsed()));
-    let late = |reason: String| match watch.cancel.reason() {
-        Some(Reason::Deadline) => "its time was over before both were loaded; see model.qualify.max_seconds".to_owned(),
-        _ => reason,
-    };
     let threads = measuring_threads(config);
     let open = |path: &Path, sha256: &str| {
         loader.try_out(path, sha256, Some((threads, limit.saturating_sub(begun.elapsed()))))?;
@@ -60,14 +60,19 @@ pub fn qualify(
     if matches!(watch.cancel.reason(), Some(reason) if reason != Reason::Deadline) {
         return Err("measuring was ended".to_owned());
     }
-    if hash(&config.path).ok().as_ref() != Some(&key.original) || hash(candidate).ok().as_ref() != Some(&key.candidate)
-    {
+    if keyed(config, candidate, loader, cancel) != Some(key.clone()) {
         return Err("a file was changed while it was measured: load it again".to_owned());
     }
     let at_ms = Taken::milliseconds(SystemTime::now());
     let receipt = Receipt { key, measured, at_ms, allowed_seconds: config.qualify.max_seconds };
     loader.receipts().keep(receipt.clone());
     Ok(receipt)
+}
+
+/// What a receipt of these files would hold for now, frames included.
+fn keyed(config: &ModelConfig, candidate: &Path, loader: &SessionLoader, cancel: &Cancel) -> Option<Key> {
+    let (original, candidate) = (hash_until(&config.path, cancel).ok()?, hash_until(candidate, cancel).ok()?);
+    Some(key(config, original, candidate, loader))
 }
 
 /// What came of measuring.
