@@ -12,7 +12,6 @@ use super::choose::{self, Chosen};
 use super::load::{self, SessionLoader};
 use super::measure::Bench;
 use super::shelf::{Found, Shelf};
-use super::variant::Form;
 use super::{Chose, Infer, Load, LoadFinished, Ping, Pong, ReviveEngine, ServedModel, StopModel, Told, Unload};
 use crate::actors::board::Board;
 use crate::actors::obituary::Obituary;
@@ -39,7 +38,10 @@ pub struct Model {
     pub(super) shelf: Arc<Shelf>,
     pub(super) supervisor: Recipient<CanaryChanged>,
     pub(super) rounds: Rounds,
-    pub(super) form: Form,
+    /// The number of the measuring that is awaited: one begun later makes it void.
+    pub(super) measuring: u64,
+    /// Whether the next look at a swap is set.
+    pub(super) is_looking: bool,
     pub(super) board: Arc<Board>,
     pub(super) bench: Arc<Bench>,
     pub(super) events: Recipient<ModelChanged>,
@@ -50,6 +52,8 @@ pub struct Model {
     /// The number of the choice that is awaited: an unload makes the one before void.
     choice: u64,
     pub(super) stopping: bool,
+    /// Whether the form that serves stays, whatever is found out: the daemon is about to leave.
+    pub(super) swaps_over: bool,
     _obituary: Obituary,
 }
 
@@ -99,7 +103,8 @@ impl Model {
             shelf,
             supervisor: canary,
             rounds: Rounds::default(),
-            form: Form::default(),
+            measuring: 0,
+            is_looking: false,
             board,
             bench,
             events,
@@ -108,6 +113,7 @@ impl Model {
             loads: VecDeque::new(),
             choice: 0,
             stopping: false,
+            swaps_over: false,
             _obituary: obituary,
         }
     }
@@ -151,6 +157,16 @@ impl Model {
             self.retry(context);
         }
         is_sent
+    }
+
+    /// Has the model loaded once the loads before have ended. One too many is answered by its reply being dropped.
+    pub(super) fn load_in_turn(&mut self, reply: Waiter, context: &mut Context<Self>) {
+        if self.loads.len() < MOST_LOADS {
+            self.loads.push_back(Some(reply));
+            if self.loads.len() == 1 {
+                self.next_load(context);
+            }
+        }
     }
 
     /// Begins the first load that waits. While a model serves, the file is looked at and tried beside the engine, so
@@ -209,6 +225,8 @@ impl Actor for Model {
             Found::Served(served) => {
                 self.events.do_send(ModelChanged::Ready(Arc::clone(&served)));
                 self.took_over(&served, self.shelf.standing(), context);
+                // A change of form that the room before was about to make is made all the same.
+                self.reconsider(context);
             }
             Found::Unwanted => self.events.do_send(ModelChanged::Unloaded),
             Found::Loading => self.events.do_send(ModelChanged::Loading),
@@ -235,13 +253,7 @@ impl Handler<Load> for Model {
     type Result = ();
 
     fn handle(&mut self, load: Load, context: &mut Self::Context) {
-        // One too many is answered by its reply being dropped.
-        if self.loads.len() < MOST_LOADS {
-            self.loads.push_back(Some(load.reply));
-            if self.loads.len() == 1 {
-                self.next_load(context);
-            }
-        }
+        self.load_in_turn(load.reply, context);
     }
 }
 

@@ -103,7 +103,7 @@ impl Model {
         let period = Duration::from_secs_f64(self.config.model.canary_seconds);
         // A run of somebody else's shows that there are answers, and not that they are right: it does not stand for the
         // canary while the last word is bad or not known, nor while a swap may still be taken back.
-        let stands_for_it = self.rounds.state == Some(CanaryState::Well) && !self.form.is_watched();
+        let stands_for_it = self.rounds.state == Some(CanaryState::Well) && !self.shelf.is_watched();
         let last_run = last_run.filter(|_| stands_for_it);
         if is_due(now, period, self.rounds.last_sent, last_run)
             && let Some(served) = self.shelf.served()

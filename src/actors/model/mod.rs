@@ -11,6 +11,7 @@
 //! | [`Ping`] | supervisor | [`Pong`], at once | does the room still answer, and the engine? |
 //! | [`Requalify`] | http | at once | measure the quantised form anew, whatever is known of it |
 //! | [`Qualified`] | the thread that measures | – | the quantised form was measured |
+//! | [`EndSwaps`] | supervisor | – | the form that serves stays: a stop has begun |
 //! | [`StopModel`] | supervisor | – | no more canaries and loads |
 
 mod actor;
@@ -144,6 +145,11 @@ pub struct Qualified {
     /// What came of it.
     pub outcome: measure::Outcome,
 }
+
+/// The form that serves stays, and nothing is measured any more: the daemon is about to leave.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct EndSwaps;
 
 /// No more canaries and loads: the daemon leaves.
 #[derive(Message)]

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::Recipient;
 
+use super::variant::Form;
 use super::{LoadFinished, ServedModel};
 use crate::core::standing::Standing;
 use crate::engine::threads::SessionPool;
@@ -21,6 +22,7 @@ struct Inner {
     loads: usize,
     /// What is known of the quantised form.
     standing: Standing,
+    form: Form,
     room: Option<Recipient<LoadFinished>>,
 }
 
@@ -53,6 +55,16 @@ impl Shelf {
 
     pub(super) fn set_standing(&self, standing: Standing) {
         self.inner().standing = standing;
+    }
+
+    /// Looks at what is known of the form that serves, or changes it.
+    pub(super) fn form<T>(&self, look: impl FnOnce(&mut Form) -> T) -> T {
+        look(&mut self.inner().form)
+    }
+
+    /// Whether a swap may still be taken back.
+    pub(super) fn is_watched(&self) -> bool {
+        self.form(|form| form.watch.is_some())
     }
 
     /// Whether an operator wants no model.
