@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 
 use super::canary::Rounds;
 use super::choose::{self, Chosen};
-use super::load::{self, SessionLoader};
+use super::load::SessionLoader;
+use super::loading::{Purpose, bury};
 use super::measure::Bench;
 use super::shelf::{Found, Shelf};
 use super::{Chose, Infer, Load, LoadFinished, Ping, Pong, ReviveEngine, ServedModel, StopModel, Told, Unload};
@@ -19,7 +20,7 @@ use crate::actors::supervisor::{CanaryChanged, ModelChanged};
 use crate::config::Config;
 use crate::core::standing::Prefer;
 use crate::engine::threads::{Threads, Work};
-use crate::metrics::{Metrics, seconds};
+use crate::metrics::Metrics;
 
 /// The wait before a load that failed is tried again, where nothing serves meanwhile.
 const RETRY: Duration = Duration::from_secs(10);
@@ -28,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(10);
 const MOST_LOADS: usize = 8;
 
 /// Told how a load on request ended.
-type Waiter = oneshot::Sender<Told>;
+pub(super) type Waiter = oneshot::Sender<Told>;
 
 /// The model room.
 pub struct Model {
@@ -46,7 +47,7 @@ pub struct Model {
     pub(super) bench: Arc<Bench>,
     pub(super) events: Recipient<ModelChanged>,
     pub(super) loader: SessionLoader,
-    name: String,
+    pub(super) name: String,
     /// Loads on request; the first is under way.
     loads: VecDeque<Option<Waiter>>,
     /// The number of the choice that is awaited: an unload makes the one before void.
@@ -76,15 +77,6 @@ pub struct ModelParts {
     pub board: Arc<Board>,
     /// What measures the quantised form.
     pub bench: Arc<Bench>,
-}
-
-/// What a load is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// Another model, or the first: what is there serves on until it is loaded, and if it cannot be.
-    Replace,
-    /// A session died with its thread: without a new one there is none.
-    Revive,
 }
 
 impl Model {
@@ -118,26 +110,7 @@ impl Model {
         }
     }
 
-    /// A load as work for an engine thread; what came of it comes back as a message to the room that is there then.
-    fn load_work(&self, purpose: Purpose, chosen: Option<Chosen>, reply: Option<Waiter>) -> Work {
-        let (config, name, loader) = (Arc::clone(&self.config), self.name.clone(), Arc::clone(&self.loader));
-        let (shelf, metrics, ticket) = (Arc::clone(&self.shelf), Arc::clone(&self.metrics), self.shelf.begin_load());
-        Work::Load {
-            limit: Duration::from_secs_f64(self.config.model.load_timeout_seconds),
-            load: Box::new(move |pool, cancel| {
-                let result = load::load_until(&config.model, &name, chosen, &loader, cancel).map(|loaded| {
-                    metrics.model_load_duration.observe(seconds(loaded.served.load_duration));
-                    shelf.exchange(pool, Some((loaded.served, loaded.sessions)));
-                });
-                if result.is_err() && purpose == Purpose::Revive {
-                    shelf.exchange(pool, None);
-                }
-                ticket.hand_in(LoadFinished { result, reply });
-            }),
-        }
-    }
-
-    /// Puts a load on the engine's queue; whether the queue took it.
+    /// Begins a load: beside the engine where a model serves meanwhile, else on its queue; whether that could be.
     pub(super) fn load(&mut self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &mut Context<Self>) -> bool {
         if self.stopping {
             return false;
@@ -145,6 +118,9 @@ impl Model {
         self.shelf.set_unwanted(false);
         if self.shelf.served().is_none() {
             self.events.do_send(ModelChanged::Loading);
+        }
+        if self.shelf.served().is_some() {
+            return self.load_beside(chosen, reply);
         }
         // The waiter of a load that is sent back sees its reply dropped.
         let is_sent = self.threads.send(self.load_work(Purpose::Replace, chosen, reply)).is_ok();
@@ -289,7 +265,7 @@ impl Handler<Unload> for Model {
         let unload = Work::Load {
             limit,
             load: Box::new(move |pool, _| {
-                shelf.exchange(pool, None);
+                bury(shelf.exchange(pool, None));
                 ticket.hand_in(LoadFinished { result: Ok(()), reply: Some(reply) });
             }),
         };
@@ -356,6 +332,7 @@ impl Model {
                 }
                 ModelChanged::Ready(served)
             }
+            (Err(_), None) if self.shelf.is_unwanted() => ModelChanged::Unloaded,
             (Err(error), None) => {
                 self.retry(context);
                 ModelChanged::Failed(error)

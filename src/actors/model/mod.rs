@@ -18,6 +18,7 @@ mod actor;
 mod canary;
 pub mod choose;
 pub mod load;
+mod loading;
 pub mod measure;
 mod shelf;
 mod variant;
