@@ -51,7 +51,7 @@ impl Model {
         if same.is_none() {
             let before = former.filter(|former| !former.quantized).map(|former| self.conduct_before(former.seen));
             let watched = served.quantized && self.prefer() == Prefer::Qualified && !self.bounds().watch.is_zero();
-            let watch = watched.then(|| Watch { begun: Instant::now(), seen: last, before });
+            let watch = watched.then(|| Watch::new(Instant::now(), last, before));
             self.shelf.form(|form| form.watch = watch);
         }
         self.arm_watch(context);
@@ -164,11 +164,11 @@ impl Model {
     }
 
     fn look_at_swap(&mut self, context: &mut Context<Self>) {
-        let Some(watch) = self.shelf.form(|form| form.watch).filter(|_| self.may_swap()) else { return };
+        let Some(mut watch) = self.shelf.form(|form| form.watch).filter(|_| self.may_swap()) else { return };
         let since = self.board.recorder().conduct(watch.seen);
         let canary = self.rounds.word().unwrap_or(CanaryState::Well);
-        match look(&watch, &self.bounds(), Instant::now(), &canary, &since) {
-            Decision::GoOn => {}
+        match look(&mut watch, &self.bounds(), Instant::now(), &canary, &since) {
+            Decision::GoOn => self.shelf.form(|form| form.watch = Some(watch)),
             Decision::Stays => {
                 self.shelf.form(|form| form.watch = None);
                 tracing::info!(event = "swap_stays", "the quantised form has done as well as the original: it stays");
