@@ -33,7 +33,7 @@ use crate::probe::{self, ProbeOptions};
 use crate::qualify::Receipts;
 use crate::signals;
 use crate::state::StateDirectory;
-use crate::trial::Trials;
+use crate::trial::{Trials, Within};
 
 /// Exit code of an ONNX Runtime that cannot be used (`EX_UNAVAILABLE`).
 pub const EXIT_RUNTIME: u8 = 69;
@@ -113,7 +113,7 @@ struct OrtLoader {
 }
 
 impl Loader for OrtLoader {
-    fn try_out(&self, path: &Path, sha256: &str, within: Option<(usize, Duration)>) -> Result<(), LoadError> {
+    fn try_out(&self, path: &Path, sha256: &str, within: Option<Within<'_>>) -> Result<(), LoadError> {
         self.trials.as_ref().map_or(Ok(()), |trials| trials.try_out(path, sha256, within))
     }
 

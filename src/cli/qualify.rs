@@ -71,6 +71,8 @@ pub fn qualify(config: &Config, args: &QualifyArgs) -> ExitCode {
             return ExitCode::from(EXIT_NO_INPUT);
         }
     }
+    // A daemon may serve on this box meanwhile; before any thread is made, so that all of them are below it.
+    measure::lower_priority();
     let state = Arc::new(StateDirectory::open(config, &captured_environment()));
     if let Some(reason) = state.memory_reason() {
         complain(&format!("the receipt is not kept: {reason}"));

@@ -20,15 +20,15 @@ use crate::engine::{Call, LoadError, RunError, Session};
 use crate::image::{self, BoundImageModel, ImageModel};
 use crate::onnx::side;
 use crate::qualify::Receipts;
+use crate::trial::Within;
 
 /// Makes sessions of a file; what stands behind it is not this room's business.
 pub trait Loader: Send + Sync {
-    /// Tries the file, whose SHA-256 this is, where a crash does no harm; with so many threads and within that time, or
-    /// as it will be loaded.
+    /// Tries the file, whose SHA-256 this is, where a crash does no harm; within those bounds, or as it will be loaded.
     ///
     /// # Errors
     /// [`LoadError`]: it must not be loaded here.
-    fn try_out(&self, path: &Path, sha256: &str, within: Option<(usize, Duration)>) -> Result<(), LoadError>;
+    fn try_out(&self, path: &Path, sha256: &str, within: Option<Within<'_>>) -> Result<(), LoadError>;
 
     /// Makes one session, until the switch ends it.
     ///

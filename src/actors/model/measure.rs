@@ -1,7 +1,7 @@
 //! A candidate held against the original: on sessions of its own, on a thread of its own, within its time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +14,7 @@ use crate::core::standing::Receipt;
 use crate::engine::cancel::{Cancel, Reason};
 use crate::engine::memory;
 use crate::qualify::{Golden, golden, measure};
+use crate::trial::Within;
 
 /// How much lower the priority of measuring is than that of serving.
 const NICENESS: libc::c_int = 10;
@@ -46,7 +47,8 @@ pub fn qualify(
     }
     let threads = measuring_threads(config);
     let open = |path: &Path, sha256: &str| {
-        loader.try_out(path, sha256, Some((threads, limit.saturating_sub(begun.elapsed()))))?;
+        let left = limit.saturating_sub(begun.elapsed());
+        loader.try_out(path, sha256, Some(Within { threads, limit: left, cancel: &watch.cancel }))?;
         loader.light_session(path, threads, &watch.cancel)
     };
     let mut original = open(&config.path, &key.original).map_err(|error| late(error.to_string()))?;
@@ -91,6 +93,8 @@ pub struct Bench {
 
 struct Running {
     cancel: Arc<Cancel>,
+    /// Ends with the thread.
+    ended: Option<mpsc::Receiver<()>>,
     thread: JoinHandle<()>,
 }
 
@@ -119,8 +123,8 @@ impl Bench {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Measures a candidate beside whatever serves, and ends what was being measured before. `anew` forgets what is known
-    /// of it.
+    /// Measures a candidate beside whatever serves, once what was being measured before has been ended: two at once would
+    /// measure each other. `anew` forgets what is known of it.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -133,11 +137,17 @@ impl Bench {
         tell: impl FnOnce(Outcome) + Send + 'static,
     ) -> std::io::Result<()> {
         self.end();
+        let mut running = self.running();
+        let before = running.last_mut().and_then(|last| last.ended.take());
+        let (ends, ended) = mpsc::channel::<()>();
         let (config, loader, cancel) = (config.clone(), Arc::clone(loader), Arc::new(Cancel::default()));
         let switch = Arc::clone(&cancel);
         let thread = std::thread::Builder::new().name("qualify".to_owned()).spawn(move || {
+            let _ends = ends;
             let mut teller = Teller { candidate, tell: Some(tell) };
             lower_priority();
+            // Nothing is ever sent: it ends with its sender.
+            before.map(|before| before.recv());
             if let Some(sha256) = hash(&teller.candidate).ok().filter(|_| anew) {
                 loader.receipts().forgive(&sha256);
                 loader.receipts().forget(&sha256);
@@ -146,9 +156,8 @@ impl Bench {
             memory::give_back();
             teller.say(result);
         })?;
-        let mut running = self.running();
         running.retain(|one| !one.thread.is_finished());
-        running.push(Running { cancel, thread });
+        running.push(Running { cancel, ended: Some(ended), thread });
         Ok(())
     }
 
@@ -175,7 +184,10 @@ impl Bench {
 }
 
 /// Whoever serves goes before this thread and those that it makes.
-fn lower_priority() {
+pub fn lower_priority() {
     // SAFETY: the call takes numbers only; 0 is the calling thread, which Linux ranks by itself. It is a wish.
     let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
 }
+
+#[cfg(test)]
+mod tests;

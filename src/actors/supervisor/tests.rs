@@ -31,6 +31,7 @@ use crate::engine::{LoadError, Session};
 use crate::metrics::Metrics;
 use crate::qualify::Receipts;
 use crate::state::StateDirectory;
+use crate::trial::Within;
 
 /// Takes any file for a model; makes a session when it is let.
 struct FakeLoader {
@@ -60,7 +61,7 @@ impl Slow {
 }
 
 impl Loader for FakeLoader {
-    fn try_out(&self, _: &Path, _: &str, _: Option<(usize, Duration)>) -> Result<(), LoadError> {
+    fn try_out(&self, _: &Path, _: &str, _: Option<Within<'_>>) -> Result<(), LoadError> {
         Ok(())
     }
 

@@ -1,0 +1,140 @@
+//! Measuring with sessions that run nothing.
+
+use std::sync::mpsc::Sender;
+
+use super::*;
+use crate::config::Config;
+use crate::core::tensor::ModelSpec;
+use crate::engine::fake::FakeSession;
+use crate::engine::{LoadError, Session};
+use crate::qualify::Receipts;
+use crate::state::StateDirectory;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Made = dyn Fn(&Path, usize, &Cancel) + Send + Sync;
+
+/// Takes any file for a model, and tells when a session is made for measuring.
+struct FakeLoader {
+    receipts: Receipts,
+    made: Box<Made>,
+}
+
+impl crate::actors::model::load::Loader for FakeLoader {
+    fn try_out(&self, _: &Path, _: &str, _: Option<Within<'_>>) -> Result<(), LoadError> {
+        Ok(())
+    }
+
+    fn session(&self, _: &Path, _: &Cancel) -> Result<Box<dyn Session>, LoadError> {
+        Ok(Box::new(FakeSession { spec: ModelSpec::default(), takes: Duration::ZERO }))
+    }
+
+    fn light_session(&self, path: &Path, threads: usize, cancel: &Cancel) -> Result<Box<dyn Session>, LoadError> {
+        (self.made)(path, threads, cancel);
+        self.session(path, cancel)
+    }
+
+    fn receipts(&self) -> &Receipts {
+        &self.receipts
+    }
+
+    fn leave(&self) {}
+}
+
+/// An original, a quantised form of it, and a folder for what is known of them.
+struct House {
+    folder: tempfile::TempDir,
+    config: ModelConfig,
+}
+
+impl House {
+    fn new() -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default().model;
+        config.path = folder.path().join("net.onnx");
+        std::fs::write(&config.path, b"original").unwrap();
+        std::fs::write(config.beside(), b"quantised").unwrap();
+        House { folder, config }
+    }
+
+    /// A loader as one process has it.
+    fn loader(&self, made: impl Fn(&Path, usize, &Cancel) + Send + Sync + 'static) -> SessionLoader {
+        let mut config = Config::default();
+        config.server.state_directory = Some(self.folder.path().join("state"));
+        let state = Arc::new(StateDirectory::open(&config, &crate::config::Environment::new()));
+        Arc::new(FakeLoader { receipts: Receipts::new(state, "1.31.1"), made: Box::new(made) })
+    }
+}
+
+fn teller(said: Sender<Outcome>) -> impl FnOnce(Outcome) + Send + 'static {
+    move |outcome| said.send(outcome).unwrap()
+}
+
+fn niceness() -> libc::c_int {
+    // SAFETY: the call takes numbers only; 0 is the calling thread.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+#[test]
+fn it_is_measured_at_a_lower_priority_and_with_half_of_the_cores_at_most() {
+    let mut house = House::new();
+    house.config.threads = 0;
+    let (tell, told) = mpsc::channel();
+    let loader = house.loader(move |_, threads, _| tell.send((niceness(), threads)).unwrap());
+    let (said, heard) = mpsc::channel();
+    let bench = Bench::default();
+    bench.begin(&house.config, house.config.beside(), false, &loader, teller(said)).unwrap();
+    heard.recv_timeout(PATIENCE).unwrap().result.unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for (nice, threads) in told.try_iter().take(2) {
+        assert!(nice >= NICENESS, "{nice}");
+        assert_eq!(threads, (cores / 2).max(1));
+    }
+    assert!(niceness() < NICENESS || niceness() == 19, "the priority is the measuring thread's alone");
+    assert!(bench.join(Instant::now() + PATIENCE));
+}
+
+#[test]
+fn one_that_is_begun_anew_waits_for_the_end_of_the_one_before() {
+    let house = House::new();
+    let (tell, told) = mpsc::channel();
+    let loader = house.loader(move |_, _, cancel| {
+        tell.send(cancel.reason()).unwrap();
+        // The first is at work until it is ended; and it is the only one at work so long.
+        while cancel.reason().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        tell.send(cancel.reason()).unwrap();
+    });
+    let bench = Bench::default();
+    let (said, heard) = mpsc::channel();
+    bench.begin(&house.config, house.config.beside(), false, &loader, teller(said.clone())).unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(None), "the first has begun");
+    bench.begin(&house.config, house.config.beside(), false, &loader, teller(said)).unwrap();
+    let mut rest = vec![told.recv_timeout(PATIENCE).unwrap()];
+    assert_eq!(rest, [Some(Reason::Stopping)], "it ends before the second begins");
+    // The first may still have come to its other session, which ends at once.
+    while rest.last().copied().flatten().is_some() {
+        rest.push(told.recv_timeout(PATIENCE).unwrap());
+    }
+    assert!(heard.recv_timeout(PATIENCE).unwrap().result.is_err());
+    assert!(bench.join(Instant::now() + PATIENCE));
+    assert!(heard.recv_timeout(PATIENCE).unwrap().result.is_err());
+}
+
+#[test]
+fn frames_that_change_while_it_is_measured_make_the_receipt_void() {
+    let house = House::new();
+    let frames = house.config.path.with_file_name("frames");
+    std::fs::create_dir(&frames).unwrap();
+    let new = frames.join("new.png");
+    let loader = house.loader(move |_, _, _| {
+        if !new.exists() {
+            std::fs::write(&new, b"frame").unwrap();
+        }
+    });
+    let measured = qualify(&house.config, &house.config.beside(), &loader, &Cancel::default());
+    assert!(measured.unwrap_err().contains("changed while it was measured"));
+    assert!(qualify(&house.config, &house.config.beside(), &loader, &Cancel::default()).is_ok());
+}
