@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::attempt::Attempts;
 use crate::core::qualify::{Key, stands};
 use crate::core::standing::{Receipt, Relapse};
 use crate::state::StateDirectory;
@@ -26,6 +27,7 @@ const MOST: usize = 16;
 pub struct Receipts {
     state: Arc<StateDirectory>,
     runtime: String,
+    attempts: Attempts,
     unwritten: Mutex<Unwritten>,
     /// Held while the files are changed, and by nobody whom others wait for.
     writing: Mutex<()>,
@@ -40,8 +42,14 @@ struct Unwritten {
 impl Receipts {
     /// Those of a state directory, for this version of ONNX Runtime.
     pub fn new(state: Arc<StateDirectory>, runtime: &str) -> Receipts {
+        let attempts = Attempts::new(Arc::clone(&state));
         let (unwritten, writing) = (Mutex::default(), Mutex::default());
-        Receipts { state, runtime: runtime.to_owned(), unwritten, writing }
+        Receipts { state, runtime: runtime.to_owned(), attempts, unwritten, writing }
+    }
+
+    /// Measurings under way.
+    pub fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// The version of ONNX Runtime.
@@ -86,8 +94,9 @@ impl Receipts {
         self.settle();
     }
 
-    /// Forgets every receipt of a candidate.
+    /// Forgets every receipt of a candidate, and that measuring it was cut off.
     pub fn forget(&self, candidate: &str) {
+        self.attempts.forget(candidate);
         self.unwritten().receipts.retain(|receipt| receipt.key.candidate != candidate);
         self.take_out(RECEIPTS, |receipt: &Receipt| receipt.key.candidate == candidate);
     }

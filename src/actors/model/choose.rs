@@ -85,11 +85,18 @@ fn look(config: &ModelConfig, loader: &SessionLoader) -> (Standing, Option<(Path
             let key = key(config, original, sha256.clone(), loader);
             match loader.receipts().find(&key, config.qualify.max_seconds) {
                 Some(receipt) => Standing::by(receipt, &config.qualify.bounds()),
+                None if loader.receipts().attempts().was_cut_off(&key) => Standing::Unmeasured { reason: cut_off() },
                 None => Standing::Measuring,
             }
         }
     };
     (standing, Some((path, sha256)))
+}
+
+fn cut_off() -> String {
+    "the last attempt ended with its process, for want of memory or by a crash of the runtime: POST /api/v1/qualify or \
+     `edge-service qualify` measures it again"
+        .to_owned()
 }
 
 /// Why the file is no quantised form of this original, if its contents say so: the original put in its place where quantising

@@ -45,6 +45,7 @@ pub fn qualify(
     if let Some(receipt) = loader.receipts().find(&key, config.qualify.max_seconds) {
         return Ok(receipt);
     }
+    let _attempt = loader.receipts().attempts().begin(&key);
     let threads = measuring_threads(config);
     let open = |path: &Path, sha256: &str| {
         let left = limit.saturating_sub(begun.elapsed());

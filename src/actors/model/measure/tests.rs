@@ -3,7 +3,9 @@
 use std::sync::mpsc::Sender;
 
 use super::*;
+use crate::actors::model::choose::choose;
 use crate::config::Config;
+use crate::core::standing::Standing;
 use crate::core::tensor::ModelSpec;
 use crate::engine::fake::FakeSession;
 use crate::engine::{LoadError, Session};
@@ -63,6 +65,10 @@ impl House {
         config.server.state_directory = Some(self.folder.path().join("state"));
         let state = Arc::new(StateDirectory::open(&config, &crate::config::Environment::new()));
         Arc::new(FakeLoader { receipts: Receipts::new(state, "1.31.1"), made: Box::new(made) })
+    }
+
+    fn standing(&self, loader: &SessionLoader) -> Standing {
+        choose(&self.config, loader).unwrap().standing
     }
 }
 
@@ -137,4 +143,30 @@ fn frames_that_change_while_it_is_measured_make_the_receipt_void() {
     let measured = qualify(&house.config, &house.config.beside(), &loader, &Cancel::default());
     assert!(measured.unwrap_err().contains("changed while it was measured"));
     assert!(qualify(&house.config, &house.config.beside(), &loader, &Cancel::default()).is_ok());
+}
+
+#[test]
+fn measuring_that_ended_with_its_process_is_not_begun_again_unasked() {
+    let house = House::new();
+    let during = house.loader(|_, _, _| {});
+    let copy = house.config.path.with_file_name("copy");
+    let state = house.folder.path().join("state/measuring.json");
+    let kept = copy.clone();
+    let loader = house.loader(move |_, _, _| drop(std::fs::copy(&state, &kept)));
+    assert_eq!(house.standing(&during), Standing::Measuring);
+    qualify(&house.config, &house.config.beside(), &loader, &Cancel::default()).unwrap();
+    assert!(!matches!(house.standing(&during), Standing::Unmeasured { .. }), "it ended as it should");
+    // As it was on the disk while it was measured, and no receipt came of it.
+    std::fs::copy(&copy, house.folder.path().join("state/measuring.json")).unwrap();
+    std::fs::remove_file(house.folder.path().join("state/qualification.json")).unwrap();
+    let next = house.loader(|_, _, _| {});
+    let Standing::Unmeasured { reason } = house.standing(&next) else { panic!("{:?}", house.standing(&next)) };
+    assert!(reason.contains("ended with its process") && reason.contains("/api/v1/qualify"), "{reason}");
+    // Whoever asks has it measured.
+    let (said, heard) = mpsc::channel();
+    let bench = Bench::default();
+    bench.begin(&house.config, house.config.beside(), true, &next, teller(said)).unwrap();
+    heard.recv_timeout(PATIENCE).unwrap().result.unwrap();
+    assert!(bench.join(Instant::now() + PATIENCE));
+    assert!(house.standing(&next).receipt().is_some());
 }
