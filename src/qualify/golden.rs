@@ -79,6 +79,8 @@ pub struct Golden {
     samples: Option<Samples>,
     numbers: std::vec::IntoIter<usize>,
     used: BTreeSet<String>,
+    /// The digests of those that were given out.
+    given: BTreeSet<String>,
     /// Frames that were left out because quantising used them.
     pub left_out: usize,
     /// Why there are none.
@@ -106,18 +108,19 @@ impl Golden {
         // All of them, where quantising may have used some; else as many as are compared.
         let most = MOST_FRAMES.saturating_add(used.len());
         let numbers = samples.as_ref().map(|samples| samples.spread(most)).unwrap_or_default();
-        Golden { samples, numbers: numbers.into_iter(), used, left_out: 0, none }
+        Golden { samples, numbers: numbers.into_iter(), used, given: BTreeSet::new(), left_out: 0, none }
     }
 }
 
 impl Golden {
-    /// The next frame that can be read and that quantising did not use; none once `is_over`, which is asked also between
+    /// The next frame that can be read, that quantising did not use and that is not the same as one before; none once `is_over`, which is asked also between
     /// frames that are passed over.
     pub fn next_frame(&mut self, is_over: &impl Fn() -> bool) -> Option<Vec<Tensor>> {
         let samples = self.samples.as_mut()?;
         while !is_over() {
             match samples.read(self.numbers.next()?) {
                 Ok(sample) if self.used.contains(&sample.digest) => self.left_out += 1,
+                Ok(sample) if !self.given.insert(sample.digest.clone()) => {}
                 Ok(sample) => return Some(sample.inputs),
                 Err(error) => tracing::debug!(event = "frame_left_out", "{error}"),
             }
@@ -186,6 +189,27 @@ mod tests {
         assert_eq!((golden.next_frame(&is_over), golden.has_more()), (None, true));
         assert_eq!(golden.numbers.len(), 6);
         assert_eq!((golden.next_frame(&|| false), golden.has_more()), (None, false));
+    }
+
+    #[test]
+    fn a_frame_that_is_there_more_than_once_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut model = Config::default().model;
+        model.path = folder.path().join("model.onnx");
+        std::fs::create_dir(folder.path().join("frames")).unwrap();
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }";
+        for (name, values) in [("a", [1.0f32, 2.0]), ("b", [1.0, 2.0]), ("c", [2.0, 2.0]), ("d", [1.0, 2.0])] {
+            let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+            bytes.extend(u16::try_from(header.len() + 1).unwrap().to_le_bytes());
+            bytes.extend(header.bytes().chain(*b"\n"));
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            std::fs::write(folder.path().join(format!("frames/{name}.npy")), bytes).unwrap();
+        }
+        let input = TensorSpec { name: "x".into(), datatype: DataType::Fp32, shape: vec![1, 2], optional: false };
+        let spec = ModelSpec { inputs: vec![input], ..ModelSpec::default() };
+        let mut golden = Golden::open(&model, &spec, None, BTreeSet::new());
+        let frames = std::iter::from_fn(|| golden.next_frame(&|| false)).count();
+        assert_eq!((frames, golden.left_out), (2, 0));
     }
 
     #[test]
