@@ -139,7 +139,11 @@ fn one_that_is_right_and_faster_takes_the_originals_place_and_no_request_fails()
 #[test]
 fn one_that_is_wrong_or_slower_or_fails_stays_out_and_it_is_said_why() {
     let cases = [
-        ("wrong", "refused", "it agrees to 0.00 % (the same best class in 0 of 64 rows, and scores whose normalised error is 1.4"),
+        (
+            "wrong",
+            "refused",
+            "it agrees to 0.00 % (the same best class in 0 of 64 rows, and scores whose normalised error is 1.4",
+        ),
         ("slower", "refused", "and the lower end must reach 1.05"),
         ("failing", "refused", "frames that the original answers"),
         ("seen", "unproven", "on 8 real frames, 56 that quantising used left out, and 32 are asked for"),

@@ -102,7 +102,14 @@ fn load_file(
     let unusable = |reason: String| LoadError::Unusable { path: chosen.path.display().to_string(), reason };
     let limit = Duration::from_secs_f64(config.load_timeout_seconds);
     let watch = Watch::over(cancel, limit);
-    let loaded = make(config, name, chosen, loader, &watch.cancel);
+    let mut loaded = make(config, name, chosen, loader, &watch.cancel);
+    // What was measured is a file of these contents: one that was exchanged meanwhile is another.
+    if loaded.is_ok()
+        && chosen.quantized
+        && hash_until(&chosen.path, &watch.cancel).ok().as_ref() != Some(&chosen.sha256)
+    {
+        loaded = Err(unusable("it was changed while it was loaded: load it again".to_owned()));
+    }
     match watch.cancel.reason() {
         None => loaded,
         Some(Reason::Deadline) => Err(unusable(format!(
@@ -290,6 +297,8 @@ mod tests {
     use prost::Message;
 
     use super::*;
+    use crate::actors::model::fake::House;
+    use crate::core::standing::Prefer;
     use crate::onnx::file;
     use crate::onnx::proto::{GraphProto, ModelProto, TensorProto};
 
@@ -319,6 +328,24 @@ mod tests {
         assert_ne!(hash(&path).unwrap(), before, "other weights, another model");
         std::fs::remove_file(data).unwrap();
         assert_eq!(hash(&path).unwrap(), sha256(&std::fs::read(&path).unwrap()));
+    }
+
+    #[test]
+    fn one_that_changes_while_it_is_loaded_is_not_what_was_measured() {
+        let mut house = House::new();
+        house.config.prefer = Prefer::Quantized;
+        let loaded = load(&house.config, "net", &house.loader(|_, _, _| {})).unwrap();
+        assert!(loaded.served.quantized);
+        let beside = house.config.beside();
+        let changing = house.loader(move |path, _, _| {
+            if path == beside {
+                std::fs::write(path, b"another").unwrap();
+            }
+        });
+        let loaded = load(&house.config, "net", &changing).unwrap();
+        assert_eq!((loaded.served.quantized, loaded.served.path), (false, house.config.path.clone()));
+        let Standing::Unusable { reason } = loaded.served.standing else { panic!("{:?}", loaded.served.standing) };
+        assert!(reason.contains("changed while it was loaded"), "{reason}");
     }
 
     #[test]

@@ -17,6 +17,8 @@
 mod actor;
 mod canary;
 pub mod choose;
+#[cfg(test)]
+mod fake;
 pub mod load;
 mod loading;
 pub mod measure;

@@ -3,74 +3,10 @@
 use std::sync::mpsc::Sender;
 
 use super::*;
-use crate::actors::model::choose::choose;
-use crate::config::Config;
+use crate::actors::model::fake::House;
 use crate::core::standing::Standing;
-use crate::core::tensor::ModelSpec;
-use crate::engine::fake::FakeSession;
-use crate::engine::{LoadError, Session};
-use crate::qualify::Receipts;
-use crate::state::StateDirectory;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-type Made = dyn Fn(&Path, usize, &Cancel) + Send + Sync;
-
-/// Takes any file for a model, and tells when a session is made for measuring.
-struct FakeLoader {
-    receipts: Receipts,
-    made: Box<Made>,
-}
-
-impl crate::actors::model::load::Loader for FakeLoader {
-    fn try_out(&self, _: &Path, _: &str, _: Option<Within<'_>>) -> Result<(), LoadError> {
-        Ok(())
-    }
-
-    fn session(&self, _: &Path, _: &Cancel) -> Result<Box<dyn Session>, LoadError> {
-        Ok(Box::new(FakeSession { spec: ModelSpec::default(), takes: Duration::ZERO }))
-    }
-
-    fn light_session(&self, path: &Path, threads: usize, cancel: &Cancel) -> Result<Box<dyn Session>, LoadError> {
-        (self.made)(path, threads, cancel);
-        self.session(path, cancel)
-    }
-
-    fn receipts(&self) -> &Receipts {
-        &self.receipts
-    }
-
-    fn leave(&self) {}
-}
-
-/// An original, a quantised form of it, and a folder for what is known of them.
-struct House {
-    folder: tempfile::TempDir,
-    config: ModelConfig,
-}
-
-impl House {
-    fn new() -> House {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::default().model;
-        config.path = folder.path().join("net.onnx");
-        std::fs::write(&config.path, b"original").unwrap();
-        std::fs::write(config.beside(), b"quantised").unwrap();
-        House { folder, config }
-    }
-
-    /// A loader as one process has it.
-    fn loader(&self, made: impl Fn(&Path, usize, &Cancel) + Send + Sync + 'static) -> SessionLoader {
-        let mut config = Config::default();
-        config.server.state_directory = Some(self.folder.path().join("state"));
-        let state = Arc::new(StateDirectory::open(&config, &crate::config::Environment::new()));
-        Arc::new(FakeLoader { receipts: Receipts::new(state, "1.31.1"), made: Box::new(made) })
-    }
-
-    fn standing(&self, loader: &SessionLoader) -> Standing {
-        choose(&self.config, loader).unwrap().standing
-    }
-}
 
 fn teller(said: Sender<Outcome>) -> impl FnOnce(Outcome) + Send + 'static {
     move |outcome| said.send(outcome).unwrap()
@@ -94,7 +30,7 @@ fn it_is_measured_at_a_lower_priority_and_with_half_of_the_cores_at_most() {
     let cores = std::thread::available_parallelism().unwrap().get();
     for (nice, threads) in told.try_iter().take(2) {
         assert!(nice >= NICENESS, "{nice}");
-        assert_eq!(threads, (cores / 2).max(1));
+        assert_eq!(threads, Some((cores / 2).max(1)));
     }
     assert!(niceness() < NICENESS || niceness() == 19, "the priority is the measuring thread's alone");
     assert!(bench.join(Instant::now() + PATIENCE));
