@@ -143,7 +143,10 @@ impl Model {
 
     /// Loads again where the form that serves is not the one that is to.
     pub(super) fn reconsider(&mut self, context: &mut Context<Self>) {
-        let is_wrong = |served: Arc<ServedModel>| served.quantized != self.shelf.standing().is_preferred(self.prefer());
+        let standing = self.shelf.standing();
+        // While it is measured anew, the form that serves stays.
+        let is_known = standing != Standing::Measuring;
+        let is_wrong = |served: Arc<ServedModel>| is_known && served.quantized != standing.is_preferred(self.prefer());
         if self.prefer() == Prefer::Qualified && self.shelf.served().is_some_and(is_wrong) && self.may_swap() {
             self.load_again(context);
         }
