@@ -17,7 +17,7 @@ use super::*;
 use crate::actors::alert::{Alerts, AlertsParts};
 use crate::actors::board::Board;
 use crate::actors::model::load::Loader;
-use crate::actors::model::{Infer, Load, Model, ModelParts, Shelf, Told, Unload};
+use crate::actors::model::{EndSwaps, Infer, Load, Model, ModelParts, Requalify, Shelf, Told, Unload};
 use crate::actors::monitor::{Monitor, MonitorParts};
 use crate::actors::web::{ServerFactory, Servers, Web};
 use crate::config::{Access, Config};
@@ -87,6 +87,8 @@ struct House {
     threads: Arc<Threads>,
     servers: Arc<Servers>,
     slow: Arc<Slow>,
+    /// The model room that was built last.
+    model: Arc<Mutex<Option<Addr<Model>>>>,
     /// When the model room was built, each time.
     built: Arc<Mutex<Vec<Instant>>>,
     left: oneshot::Receiver<i32>,
@@ -121,6 +123,8 @@ impl House {
             bench: Arc::default(),
         };
         let built = Arc::<Mutex<Vec<Instant>>>::default();
+        let room = Arc::<Mutex<Option<Addr<Model>>>>::default();
+        let latest = Arc::clone(&room);
         let servers = Arc::<Servers>::default();
         let (model_built, web_board, web_servers) = (Arc::clone(&built), Arc::clone(&board), Arc::clone(&servers));
         let (alert_board, monitor_board) = (Arc::clone(&board), Arc::clone(&board));
@@ -128,7 +132,10 @@ impl House {
         let factories = Factories {
             model: Box::new(move |obituary, supervisor| {
                 model_built.lock().unwrap().push(Instant::now());
-                Model::new(parts.clone(), supervisor.clone().recipient(), supervisor.recipient(), obituary).start()
+                let events = supervisor.clone().recipient();
+                let model = Model::new(parts.clone(), events, supervisor.recipient(), obituary).start();
+                *latest.lock().unwrap() = Some(model.clone());
+                model
             }),
             web: Box::new(move |obituary| {
                 let server: ServerFactory = Arc::new(|listener, _| {
@@ -158,7 +165,7 @@ impl House {
             notifier: crate::notify::Notifier::default(),
         };
         let supervisor = Supervisor::new(ground, factories).start();
-        House { supervisor, board, threads, servers, slow, built, left, _file: file }
+        House { supervisor, board, threads, servers, slow, model: room, built, left, _file: file }
     }
 
     /// Begins a load, which waits at the door.
@@ -297,5 +304,22 @@ async fn an_abort_ends_a_load_beside_the_engine() {
     let told = house.begin_load().await;
     house.threads.abort();
     assert!(matches!(told.await, Ok(Err(_)) | Err(_)));
+    house.end().await;
+}
+
+#[actix_rt::test]
+async fn once_a_stop_has_begun_nothing_is_measured_and_what_an_operator_wants_is_done() {
+    let candidate = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(candidate.path(), b"a quantised model").unwrap();
+    let house = House::build(|config| config.model.quantized_path = Some(candidate.path().to_owned()));
+    house.wait_ready().await;
+    let (room, door) = (house.model.lock().unwrap().clone().unwrap(), house.board.door().unwrap());
+    assert_eq!(door.qualify.send(Requalify).await.unwrap(), Ok(()));
+    room.send(EndSwaps).await.unwrap();
+    assert!(door.qualify.send(Requalify).await.unwrap().unwrap_err().contains("stopping"));
+    let (reply, told) = oneshot::channel();
+    door.load.do_send(Load { reply });
+    assert_eq!(told.await, Ok(Ok(())));
+    assert!(house.ask().await.unwrap().result.is_ok());
     house.end().await;
 }
