@@ -33,7 +33,7 @@ use crate::probe::{self, ProbeOptions};
 use crate::qualify::Receipts;
 use crate::signals;
 use crate::state::StateDirectory;
-use crate::trial::Trials;
+use crate::trial::{Trials, Within};
 
 /// Exit code of an ONNX Runtime that cannot be used (`EX_UNAVAILABLE`).
 pub const EXIT_RUNTIME: u8 = 69;
@@ -113,7 +113,7 @@ struct OrtLoader {
 }
 
 impl Loader for OrtLoader {
-    fn try_out(&self, path: &Path, sha256: &str, within: Option<(usize, Duration)>) -> Result<(), LoadError> {
+    fn try_out(&self, path: &Path, sha256: &str, within: Option<Within<'_>>) -> Result<(), LoadError> {
         self.trials.as_ref().map_or(Ok(()), |trials| trials.try_out(path, sha256, within))
     }
 
@@ -192,6 +192,7 @@ pub fn run(config: Config, read: ReadSettings) -> Result<i32, StartError> {
         Ok((config, access))
     });
     let outside = Outside { state, read_config };
+    let bench_loader = Arc::clone(&loader);
 
     let system = System::new();
     let built = system.block_on(async { build(&board, listener, name, loader, outside) });
@@ -211,6 +212,8 @@ pub fn run(config: Config, read: ReadSettings) -> Result<i32, StartError> {
     if threads_ended && bench_ended {
         return Ok(code);
     }
+    // What is measured is ended on purpose, and by no fault of its own.
+    bench_loader.receipts().attempts().end();
     // A run that does not let itself be ended is still inside the runtime, which must not be taken down around it.
     // SAFETY: it ends the process, without running anything of it.
     unsafe { libc::_exit(code) }

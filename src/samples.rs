@@ -7,7 +7,7 @@
 mod folder;
 mod npz;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -108,6 +108,15 @@ pub fn open(
         return Err(unusable("it is neither a folder nor a .npz file".to_owned()));
     };
     Ok(Samples { source, spec: spec.clone(), next: 0 })
+}
+
+/// The files from which [`open`] reads the samples at `path`, in their order: of a folder those that are samples, else the
+/// file itself.
+///
+/// # Errors
+/// The folder cannot be read, or has more than `most`.
+pub fn files(path: &Path, most: usize) -> Result<Vec<PathBuf>, String> {
+    if path.is_dir() { folder::list(path, most) } else { Ok(vec![path.to_owned()]) }
 }
 
 impl Samples {

@@ -1,8 +1,8 @@
 //! The state directory: the little that outlives a restart.
 //!
 //! A file in it is JSON with the version of its form. It is written beside the old one, synced and renamed into its
-//! place, so a power cut or a full disk leaves the old one or the new one. One that cannot be read is set aside and
-//! named, never deleted and never in the way. Where no folder can be written, everything is kept in memory.
+//! place, so a power cut or a full disk leaves the old one or the new one. One that is not what was written is set aside and
+//! named, never deleted and never in the way; one that the system does not give is left. Where no folder can be written, everything is kept in memory.
 //!
 //! Saving and loading block on the disk: neither belongs on the path of a request.
 
@@ -65,6 +65,8 @@ pub struct Recovered<T> {
     pub value: Option<T>,
     /// One line for the log where a file could not be read: its name, why, and where it was set aside.
     pub notice: Option<String>,
+    /// Whether there is a file all the same, which could not be read now and is left as it is.
+    pub is_left: bool,
 }
 
 /// The folder that state is kept in, or the memory that stands in for it.
@@ -157,10 +159,10 @@ impl StateDirectory {
         }
     }
 
-    /// The state `name`, where it is there and has this version. A file that cannot be read, is not what was written,
-    /// or has another version is renamed to `NAME.unreadable-N`, and the notice says so.
+    /// The state `name`, where it is there and has this version. A file that is not what was written, or has another
+    /// version, is renamed to `NAME.unreadable-N`, and the notice says so; one that the system does not give now is left.
     pub fn load<T: DeserializeOwned>(&self, name: &str, version: u32) -> Recovered<T> {
-        let nothing = |notice| Recovered { value: None, notice };
+        let nothing = |notice| Recovered { value: None, notice, is_left: false };
         if let Err(error) = plain(name) {
             return nothing(Some(error.to_string()));
         }
@@ -171,10 +173,14 @@ impl StateDirectory {
         let decoded = match read {
             Ok(None) => return nothing(None),
             Ok(Some(bytes)) => decode(&bytes, version),
-            Err(error) => Err(error.to_string()),
+            Err(Unread::Refused(error)) => {
+                let notice = format!("the state {name} cannot be read now ({error}): it is left as it is");
+                return Recovered { is_left: true, ..nothing(Some(notice)) };
+            }
+            Err(Unread::Unusable(why)) => Err(why),
         };
         match decoded {
-            Ok(value) => Recovered { value: Some(value), notice: None },
+            Ok(value) => Recovered { value: Some(value), notice: None, is_left: false },
             Err(why) => nothing(Some(self.set_aside(name, &why))),
         }
     }
@@ -277,18 +283,32 @@ fn replace(folder: &Path, name: &str, write: impl FnOnce(&mut File) -> io::Resul
     File::open(folder)?.sync_all()
 }
 
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+/// Why a file was not read.
+enum Unread {
+    /// The system did not give it, which may be otherwise the next time.
+    Refused(io::Error),
+    /// It is nothing that was written here.
+    Unusable(String),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Unread {
+        Unread::Refused(error)
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Unread> {
     // Only a plain file: opening a pipe would wait for a writer.
     match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-        Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("it is no plain file")),
+        Err(error) => return Err(error.into()),
+        Ok(metadata) if !metadata.is_file() => return Err(Unread::Unusable("it is no plain file".to_owned())),
         Ok(_) => {}
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::other(format!("it has more than {LARGEST_FILE} bytes")));
+        return Err(Unread::Unusable(format!("it has more than {LARGEST_FILE} bytes")));
     }
     Ok(Some(bytes))
 }

@@ -13,6 +13,7 @@ use crate::actors::model::measure;
 use crate::config::{Config, captured_environment};
 use crate::core::standing::{Receipt, Standing};
 use crate::engine::cancel::Cancel;
+use crate::qualify::Receipts;
 use crate::state::StateDirectory;
 use crate::{daemon, telemetry};
 
@@ -70,6 +71,8 @@ pub fn qualify(config: &Config, args: &QualifyArgs) -> ExitCode {
             return ExitCode::from(EXIT_NO_INPUT);
         }
     }
+    // A daemon may serve on this box meanwhile; before any thread is made, so that all of them are below it.
+    measure::lower_priority();
     let state = Arc::new(StateDirectory::open(config, &captured_environment()));
     if let Some(reason) = state.memory_reason() {
         complain(&format!("the receipt is not kept: {reason}"));
@@ -92,10 +95,7 @@ pub fn qualify(config: &Config, args: &QualifyArgs) -> ExitCode {
             Ok(receipt) => Standing::by(receipt, &model.qualify.bounds()),
             Err(reason) => Standing::Unmeasured { reason },
         };
-        // Whoever measures it and finds it good says that it may serve again.
-        if standing.is_accepted() && loader.receipts().forgive(&sha256) {
-            complain(&format!("{} had been taken back, and is refused no longer", candidate.display()));
-        }
+        let standing = reconciled(standing, &candidate, &sha256, args.anew, loader.receipts());
         rows.push(Row { candidate, standing });
     }
     if args.json {
@@ -104,6 +104,19 @@ pub fn qualify(config: &Config, args: &QualifyArgs) -> ExitCode {
         say(&table(&model.path, &rows));
     }
     if rows.iter().all(|row| row.standing.is_accepted()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The standing of one that may have been taken back: whoever measures it again and finds it good says that it may serve
+/// again, and a receipt from before says nothing of that.
+fn reconciled(standing: Standing, candidate: &Path, sha256: &str, anew: bool, receipts: &Receipts) -> Standing {
+    let Some(relapse) = receipts.relapse(sha256).filter(|_| standing.is_accepted()) else { return standing };
+    if anew || standing.receipt().is_some_and(|receipt| relapse.is_answered_by(receipt)) {
+        receipts.forgive(sha256);
+        complain(&format!("{} had been taken back, and is refused no longer", candidate.display()));
+        return standing;
+    }
+    complain(&format!("{} was taken back after it was measured: measure it again with --anew", candidate.display()));
+    Standing::RolledBack(relapse)
 }
 
 fn as_json(row: &Row) -> Value {
@@ -123,6 +136,7 @@ fn reason(standing: &Standing) -> String {
     match standing {
         Standing::Measured { verdict, .. } => verdict.objections(),
         Standing::Unmeasured { reason } => reason.clone(),
+        Standing::RolledBack(relapse) => format!("it was taken back: {}", relapse.reason),
         _ => String::new(),
     }
 }

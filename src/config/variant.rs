@@ -89,6 +89,12 @@ impl ModelConfig {
         self.path.with_file_name(name)
     }
 
+    /// The settings that bear on what a session answers and takes, beside its threads: the names of those that are on.
+    pub fn session_options(&self) -> String {
+        let all = [("spinning", self.spinning), ("memory_arena", self.memory_arena), ("keep_zipmap", self.keep_zipmap)];
+        all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect::<Vec<_>>().join(" ")
+    }
+
     /// The real frames, where there are any.
     pub fn frames(&self) -> Option<PathBuf> {
         let beside = || Some(self.path.with_file_name("frames")).filter(|path| path.is_dir());
@@ -127,6 +133,15 @@ mod tests {
         model.quantized_path = Some("other.onnx".into());
         model.qualify.samples = Some("other.npz".into());
         assert_eq!((model.candidate(), model.frames()), (Some("other.onnx".into()), Some("other.npz".into())));
+    }
+
+    #[test]
+    fn what_sessions_are_made_with_is_told_in_words() {
+        let mut model = Config::default().model;
+        (model.spinning, model.memory_arena, model.keep_zipmap) = (false, true, true);
+        assert_eq!(model.session_options(), "memory_arena keep_zipmap");
+        (model.memory_arena, model.keep_zipmap) = (false, false);
+        assert_eq!(model.session_options(), "");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! | kind | told by | a unit is | agreement |
 //! |---|---|---|---|
-//! | classifier | one output of floats, `[B, C]` or `[B, C, 1, 1]` with C ≥ 2, that is no embedding of length 1; all others whole numbers or text | a row | rows with the same best class over all rows |
+//! | classifier | one output of floats, `[B, C]` or `[B, C, 1, 1]` with C ≥ 2, that is no embedding of length 1; all others whole numbers or text | a row | rows with the same best class over all rows, and no more than 1 less the scores' normalised error where that is over 0.5 |
 //! | detector | scores `[B, N, C]` of 0 to 1 beside boxes `[B, N, 4]`; or one output `[B, N, 5 + C]` (box, objectness, classes) or `[B, 4 + C, N]` whose scores are of 0 to 1 and whose boxes are not | a confident row, score ≥ 0.5 | `2 m / (a + b)`: m rows that are confident in both, of one class, with boxes at most a twentieth of the boxes' spread apart; a and b those of each side |
 //! | values | anything else | an output | 1 less the worst normalised error |
 //!
@@ -20,6 +20,9 @@ pub use detector::Detector;
 
 /// How far a box may move, as a share of the spread of all boxes.
 const BOX_TOLERANCE: f64 = 0.05;
+/// The normalised error of scores beyond which the same best class is no agreement: what is so far off may be no scores at all,
+/// but values of which one is the largest in every row.
+const MOST_SCORE_ERROR: f64 = 0.5;
 /// The fewest rows that make a detector of an output.
 const LEAST_ROWS: usize = 8;
 
@@ -125,8 +128,17 @@ impl Comparison {
         match self.units.iter().sum::<u64>() {
             _ if self.samples == 0 => 0.0,
             0 => (1.0 - self.worst_error()).clamp(0.0, 1.0),
-            units => 2.0 * self.agreeing as f64 / units as f64,
+            units => {
+                let share = 2.0 * self.agreeing as f64 / units as f64;
+                self.score_error().map_or(share, |error| share.min((1.0 - error).clamp(0.0, 1.0)))
+            }
         }
+    }
+
+    /// The normalised error of a classifier's scores, where it is too large for the best classes to count.
+    fn score_error(&self) -> Option<f64> {
+        let Some(Kind::Classifier { output }) = &self.kind else { return None };
+        self.outputs.get(*output).map(Sum::error).filter(|error| *error > MOST_SCORE_ERROR)
     }
 
     /// The agreement that is asked for where nobody says otherwise: 0.98, and for values an error of at most 0.05.
@@ -143,7 +155,10 @@ impl Comparison {
         let [a, b] = self.units;
         match &self.kind {
             None => "no sample was compared".to_owned(),
-            Some(Kind::Classifier { .. }) => format!("the same best class in {} of {a} rows", self.agreeing),
+            Some(Kind::Classifier { .. }) => {
+                let far = self.score_error().map(|error| format!(", and scores whose normalised error is {error:.4}"));
+                format!("the same best class in {} of {a} rows{}", self.agreeing, far.unwrap_or_default())
+            }
             Some(Kind::Detector(_)) if !self.by_values() => {
                 format!("{} rows confident in both, {a} in the original, {b} in the other", self.agreeing)
             }

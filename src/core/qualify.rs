@@ -295,6 +295,9 @@ pub struct Key {
     pub cpu: String,
     /// Threads with which both were measured.
     pub threads: usize,
+    /// How sessions are made else, where that bears on what they answer and take.
+    #[serde(default)]
+    pub session: String,
     /// What the golden samples are, in one digest; empty where there are none.
     pub samples: String,
 }
@@ -309,29 +312,33 @@ pub fn stands(key: &Key, measured: &Measured, allowed_seconds: f64, wanted: &Key
 /// # Errors
 /// The first difference, in words.
 pub fn same_interface(original: &ModelSpec, candidate: &ModelSpec) -> Result<(), String> {
-    let alike = |what: &str, wanted: &[TensorSpec], found: &[TensorSpec]| {
-        let wanted_ones = || wanted.iter().filter(|spec| !spec.optional);
-        for want in wanted_ones() {
-            let Some(got) = found.iter().find(|spec| spec.name == want.name) else {
-                return Err(format!("it has no {what} '{}'", want.name));
-            };
-            let fits = |(a, b): (&i64, &i64)| a == b || *a < 0 || *b < 0;
-            if got.datatype != want.datatype || got.shape.len() != want.shape.len() {
-                return Err(format!("its {what} '{}' has another type or rank", want.name));
-            }
-            if !want.shape.iter().zip(&got.shape).all(fits) {
-                return Err(format!("its {what} '{}' is {:?} instead of {:?}", want.name, got.shape, want.shape));
-            }
-        }
-        match found.iter().find(|spec| !spec.optional && wanted.iter().all(|want| want.name != spec.name)) {
-            Some(more) if what == "input" => {
-                Err(format!("it wants an input '{}' that the original does not", more.name))
-            }
-            _ => Ok(()),
-        }
+    for want in original.inputs.iter().filter(|spec| !spec.optional) {
+        // Whatever the original takes: an open dimension cannot be narrowed to one length.
+        alike("input", want, &candidate.inputs, |want, got| got < 0 || got == want)?;
+    }
+    let is_required = |spec: &&TensorSpec| !spec.optional;
+    let is_new = |spec: &&TensorSpec| !original.inputs.iter().filter(is_required).any(|want| want.name == spec.name);
+    if let Some(more) = candidate.inputs.iter().filter(is_required).find(is_new) {
+        return Err(format!("it wants an input '{}' that the original does not", more.name));
+    }
+    for want in &original.outputs {
+        // How far the runtime can tell a length beforehand differs from one form to another.
+        alike("output", want, &candidate.outputs, |want, got| got < 0 || want < 0 || got == want)?;
+    }
+    Ok(())
+}
+
+fn alike(what: &str, want: &TensorSpec, found: &[TensorSpec], fits: fn(i64, i64) -> bool) -> Result<(), String> {
+    let Some(got) = found.iter().find(|spec| spec.name == want.name) else {
+        return Err(format!("it has no {what} '{}'", want.name));
     };
-    alike("input", &original.inputs, &candidate.inputs)?;
-    alike("output", &original.outputs, &candidate.outputs)
+    if got.datatype != want.datatype || got.shape.len() != want.shape.len() {
+        return Err(format!("its {what} '{}' has another type or rank", want.name));
+    }
+    if !want.shape.iter().zip(&got.shape).all(|(want, got)| fits(*want, *got)) {
+        return Err(format!("its {what} '{}' is {:?} instead of {:?}", want.name, got.shape, want.shape));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Entry {
     pub outcome: &'static str,
     /// Bytes of its body.
     pub body_bytes: u64,
+    /// Entries of its batch; 0 where it was not read.
+    pub batch: u64,
     /// Decoding a picture, in microseconds.
     pub decode_us: u64,
     /// Resizing and normalising it, in microseconds.
@@ -69,14 +71,20 @@ impl Recorder {
         self.entries.iter().copied().collect()
     }
 
-    /// How the requests after number `seen` went, as far as they are still held.
+    /// How the model did by the requests after number `seen`, as far as they are still held. Those that were refused or expired
+    /// tell of the load, and not of the model.
     pub fn conduct(&self, seen: u64) -> Conduct {
         let mut runs: Vec<u64> = Vec::new();
-        let traffic = self.since(seen);
-        let fresh = self.entries.iter().rev().take_while(|entry| entry.number > seen);
-        runs.extend(fresh.filter(|entry| entry.outcome == "ok").map(|entry| entry.inference_us));
+        let mut failed = 0;
+        for entry in self.entries.iter().rev().take_while(|entry| entry.number > seen) {
+            match entry.outcome {
+                "ok" => runs.push(entry.inference_us / entry.batch.max(1)),
+                "failed" => failed += 1,
+                _ => {}
+            }
+        }
         runs.sort_unstable();
-        Conduct { answered: traffic.answered, failed: traffic.failed, run_p95_ms: percentile(&runs, 95) }
+        Conduct { answered: runs.len() as u64, failed, run_p95_ms: percentile(&runs, 95) }
     }
 
     /// What the requests after number `seen` say together, as far as they are still held.
@@ -111,9 +119,9 @@ impl Recorder {
 pub struct Conduct {
     /// Answered with a result.
     pub answered: u64,
-    /// Refused, expired or failed.
+    /// Failed, and neither refused nor expired.
     pub failed: u64,
-    /// 95 of 100 runs took at most this, in milliseconds; none without answers.
+    /// An entry of 95 of 100 runs took at most this, in milliseconds; none without answers.
     pub run_p95_ms: Option<f64>,
 }
 
@@ -195,11 +203,23 @@ mod tests {
         let seen = recorder.last();
         let run = |inference_us| Entry { inference_us, ..request("ok", 1_000_000) };
         (1..=100).for_each(|number| recorder.push(run(number * 1000)));
-        recorder.push(request("expired", 5));
-        recorder.push(request("invalid", 5));
+        recorder.push(request("failed", 5));
         let conduct = recorder.conduct(seen);
         assert_eq!((conduct.answered, conduct.failed, conduct.run_p95_ms), (100, 1, Some(95.0)));
         assert_eq!((conduct.counted(), recorder.conduct(recorder.last())), (101, Conduct::default()));
+    }
+
+    #[test]
+    fn conduct_tells_of_the_model_and_not_of_the_load() {
+        let mut recorder = Recorder::new(1000);
+        let run = |batch, inference_us| Entry { batch, inference_us, ..request("ok", 1_000_000) };
+        ["refused", "shed", "expired", "gone", "invalid"].iter().for_each(|outcome| recorder.push(request(outcome, 5)));
+        assert_eq!(recorder.conduct(0), Conduct::default());
+        // Larger batches take longer, and an entry of them does not; a picture is one entry.
+        recorder.push(run(1, 8_000));
+        recorder.push(run(0, 8_000));
+        recorder.push(run(8, 64_000));
+        assert_eq!(recorder.conduct(0), Conduct { answered: 3, failed: 0, run_p95_ms: Some(8.0) });
     }
 
     #[test]

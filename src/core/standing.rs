@@ -61,6 +61,14 @@ pub struct Relapse {
     pub at_ms: u64,
 }
 
+impl Relapse {
+    /// Whether the file was measured again since it was taken back: what was known before it failed in service cannot speak
+    /// for it any more.
+    pub fn is_answered_by(&self, receipt: &Receipt) -> bool {
+        receipt.key.candidate == self.candidate && receipt.at_ms > self.at_ms
+    }
+}
+
 /// What is known of the quantised form.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Standing {
@@ -186,6 +194,7 @@ mod tests {
             runtime: "1.31.1".to_owned(),
             cpu: "x86_64".to_owned(),
             threads: 1,
+            session: String::new(),
             samples: String::new(),
         };
         let measured = Measured {
@@ -223,6 +232,16 @@ mod tests {
         let by_the_user = ["measuring", "unmeasured", "accepted", "unproven", "refused", "rolled_back"];
         assert_eq!(preferred(Prefer::Quantized), by_the_user);
         assert!(preferred(Prefer::Original).is_empty());
+    }
+
+    #[test]
+    fn only_a_receipt_made_after_it_was_taken_back_answers_for_it() {
+        let standing = measured(Verdict::Accepted);
+        let receipt = standing.receipt().unwrap();
+        let relapse = |candidate: &str, at_ms| Relapse { candidate: candidate.into(), reason: "canary".into(), at_ms };
+        assert!(relapse("b", 0).is_answered_by(receipt));
+        assert!(!relapse("b", 1).is_answered_by(receipt) && !relapse("b", 2).is_answered_by(receipt));
+        assert!(!relapse("c", 0).is_answered_by(receipt));
     }
 
     #[test]

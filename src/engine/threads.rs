@@ -1,18 +1,20 @@
 //! The threads that own the sessions, behind one bounded queue.
 //!
 //! A thread takes a slice of jobs (of length one until batching comes), a session out of the pool, runs it, and
-//! answers each job by the job's own reply. A load is work on the same queue. A thread that panics loses
+//! answers each job by the job's own reply. The exchange of the sessions is work on the same queue, and so is a load where
+//! there is nothing that could be served meanwhile; else it is work beside. A thread that panics loses
 //! its session and its jobs' replies, which their waiters see at once, and says so before it ends.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::cancel::{Cancel, Interrupt, Reason};
 use super::job::{Asker, Job, Reply};
-pub use super::pool::SessionPool;
+pub use super::pool::{Installed, SessionPool};
 use super::queue::Queue;
 use super::{Call, RunError, Session};
 use crate::core::tensor::Tensor;
@@ -146,6 +148,9 @@ impl Interrupt for Leave {
 pub struct Threads {
     shared: Arc<Shared>,
     handles: Mutex<Vec<JoinHandle<()>>>,
+    /// Ends with the last work beside the queue.
+    last_beside: Mutex<Option<Receiver<()>>>,
+    works_beside: AtomicUsize,
 }
 
 impl Threads {
@@ -161,7 +166,8 @@ impl Threads {
             running: Mutex::default(),
             on_life,
         });
-        let threads = Threads { shared, handles: Mutex::default() };
+        let (handles, last_beside) = (Mutex::default(), Mutex::default());
+        let threads = Threads { shared, handles, last_beside, works_beside: AtomicUsize::new(0) };
         for number in 0..count.max(1) {
             threads.spawn(number, None)?;
         }
@@ -340,6 +346,10 @@ fn run_slice(session: &mut dyn Session, slice: &[Job]) -> Vec<Result<Vec<Tensor>
     results.resize_with(slice.len(), || Err(RunError::Graph("the session gave no answer".to_owned())));
     results
 }
+
+mod beside;
+
+pub use beside::BesideWork;
 
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,7 @@ async fn answer(
     let names = plans.iter().map(|plan| plan.name.clone()).collect();
     let deadline = deadline(record.begun, timeout_us, &board.config());
     let (entries, input) = (entries(&model.spec, &inputs), read.elapsed());
+    record.entry.batch = entries;
     let (outputs, reply) = ask(board, inputs, names, record.begun, deadline).await?;
     record.reply(&reply);
     let answered = Instant::now();

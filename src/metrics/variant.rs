@@ -69,6 +69,7 @@ pub(super) mod tests {
             runtime: String::new(),
             cpu: String::new(),
             threads: 1,
+            session: String::new(),
             samples: String::new(),
         };
         let speedup = Some(Speedup { median: 2.0, low: 1.9, high: 2.1, pairs: 60 });

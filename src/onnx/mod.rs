@@ -4,5 +4,6 @@ pub mod check;
 pub mod file;
 pub mod graph;
 pub mod proto;
+pub mod side;
 pub mod tensor;
 pub mod zipmap;

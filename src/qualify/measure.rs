@@ -36,11 +36,10 @@ pub fn measure(
         if measured.frames >= MOST_FRAMES {
             break;
         }
-        if is_over() {
-            ended_early = true;
+        let Some(inputs) = golden.next_frame(&is_over) else {
+            ended_early = golden.has_more();
             break;
-        }
-        let Some(inputs) = golden.next() else { break };
+        };
         let round = race.round(&inputs);
         match (round.original, round.candidate) {
             (Err(RunError::Cancelled), _) | (_, Err(RunError::Cancelled)) => continue,

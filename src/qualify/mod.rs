@@ -6,6 +6,7 @@
 //!
 //! Nothing in here knows how a session is made, nor who asks.
 
+pub mod attempt;
 pub mod golden;
 pub mod measure;
 pub mod race;

@@ -16,6 +16,10 @@ const QUICK: Duration = Duration::from_millis(5);
 const TURN: Duration = Duration::from_millis(1);
 /// The most timed runs of a turn.
 const MOST_RUNS: u32 = 64;
+/// The runs by which a turn is found: by their median, since one or two may be held up by something else.
+const TRIAL_RUNS: usize = 5;
+/// A run that takes so long is no quick one that was held up.
+const SLOW: Duration = Duration::from_millis(50);
 
 /// What one side answered: its outputs in the order of the original's.
 pub type Answer = Result<Vec<Tensor>, RunError>;
@@ -28,7 +32,7 @@ pub struct Round {
     pub candidate: Answer,
 }
 
-/// How a turn of one side goes.
+/// How a turn goes, which is the same for both sides: else what the caches hold and the clock's grain would weigh on one only.
 #[derive(Clone, Copy)]
 struct Turn {
     untimed: u32,
@@ -41,8 +45,8 @@ pub struct Race<'a> {
     candidate: &'a mut dyn Session,
     outputs: Vec<String>,
     cancel: &'a Cancel,
-    /// The original's and the candidate's, once both are warm.
-    turns: Option<[Turn; 2]>,
+    /// Found once both are warm.
+    turn: Option<Turn>,
     candidate_first: bool,
     pairs: Vec<Pair>,
 }
@@ -51,20 +55,20 @@ impl<'a> Race<'a> {
     /// A race between two sessions that take and give the same; `cancel` ends it from another thread.
     pub fn new(original: &'a mut dyn Session, candidate: &'a mut dyn Session, cancel: &'a Cancel) -> Race<'a> {
         let outputs = original.spec().outputs.iter().map(|output| output.name.clone()).collect();
-        Race { original, candidate, outputs, cancel, turns: None, candidate_first: false, pairs: Vec::new() }
+        Race { original, candidate, outputs, cancel, turn: None, candidate_first: false, pairs: Vec::new() }
     }
 
     /// Runs both on one input. The first round warms both up and is not timed; every later one in which both answer is
     /// a pair.
     pub fn round(&mut self, inputs: &[Tensor]) -> Round {
-        let Some([turn, others]) = self.turns else { return self.warm_up(inputs) };
+        let Some(turn) = self.turn else { return self.warm_up(inputs) };
         let (original, candidate);
         if self.candidate_first {
-            candidate = self.take_turn(true, inputs, others);
+            candidate = self.take_turn(true, inputs, turn);
             original = self.take_turn(false, inputs, turn);
         } else {
             original = self.take_turn(false, inputs, turn);
-            candidate = self.take_turn(true, inputs, others);
+            candidate = self.take_turn(true, inputs, turn);
         }
         self.candidate_first = !self.candidate_first;
         if let (Ok((_, original)), Ok((_, candidate))) = (&original, &candidate) {
@@ -79,13 +83,24 @@ impl<'a> Race<'a> {
     }
 
     fn warm_up(&mut self, inputs: &[Tensor]) -> Round {
-        let once = Turn { untimed: 1, timed: 1 };
+        let once = Turn { untimed: 0, timed: 1 };
         let original = self.take_turn(false, inputs, once);
         let candidate = self.take_turn(true, inputs, once);
-        if let (Ok((_, original)), Ok((_, candidate))) = (&original, &candidate) {
-            self.turns = Some([turn_for(*original), turn_for(*candidate)]);
+        if original.is_ok() && candidate.is_ok() {
+            let paces = (self.pace(false, inputs), self.pace(true, inputs));
+            self.turn = paces.0.ok().zip(paces.1.ok()).map(|(original, candidate)| turn_for(original.min(candidate)));
         }
         Round { original: original.map(|(answer, _)| answer), candidate: candidate.map(|(answer, _)| answer) }
+    }
+
+    /// What a run of a side that is warm takes: the median of several, unless it is surely slow.
+    fn pace(&mut self, candidate: bool, inputs: &[Tensor]) -> Result<Duration, RunError> {
+        let mut times = Vec::with_capacity(TRIAL_RUNS);
+        while times.len() < TRIAL_RUNS && times.iter().all(|time| *time < SLOW) {
+            times.push(self.take_turn(candidate, inputs, Turn { untimed: 0, timed: 1 })?.1);
+        }
+        times.sort_unstable();
+        Ok(times.get(times.len() / 2).copied().unwrap_or_default())
     }
 
     /// The last answer, and what a run took.
@@ -183,6 +198,41 @@ mod tests {
         let far = begun + Duration::from_secs(3600);
         assert!(race(&mut one, &mut other, &inputs, 10, far, &ended).is_empty());
         assert!(race(&mut one, &mut other, &[], 10, far, &Cancel::default()).is_empty());
+    }
+
+    struct Counted(FakeSession, usize);
+
+    impl Session for Counted {
+        fn spec(&self) -> &ModelSpec {
+            self.0.spec()
+        }
+
+        fn run(&mut self, calls: &[Call<'_>]) -> Vec<Answer> {
+            self.1 += 1;
+            self.0.run(calls)
+        }
+    }
+
+    #[test]
+    fn both_sides_run_equally_often_however_much_quicker_one_is() {
+        // Only the candidate is quick: the original has as many runs that are not timed, and as many that are.
+        let (mut slow, mut fast) = (Counted(session(8), 0), Counted(session(0), 0));
+        let inputs = synthetic_inputs(&slow.0.spec).unwrap();
+        let cancel = Cancel::default();
+        // Where the box holds up three of five runs that take nothing, another warm-up tells.
+        let by_the_quicker = (0..20).any(|_| {
+            let mut race = Race::new(&mut slow, &mut fast, &cancel);
+            race.round(&inputs);
+            race.turn.is_some_and(|turn| turn.untimed == 1 && turn.timed > 1)
+        });
+        assert!(by_the_quicker);
+        let warm = (slow.1, fast.1);
+        let mut race = Race::new(&mut slow, &mut fast, &cancel);
+        race.turn = Some(Turn { untimed: 1, timed: 3 });
+        (0..4).for_each(|_| drop(race.round(&inputs)));
+        assert_eq!(race.pairs().len(), 4);
+        drop(race);
+        assert_eq!((slow.1 - warm.0, fast.1 - warm.1), (16, 16));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::attempt::Attempts;
 use crate::core::qualify::{Key, stands};
 use crate::core::standing::{Receipt, Relapse};
 use crate::state::StateDirectory;
@@ -25,10 +27,13 @@ const MOST: usize = 16;
 pub struct Receipts {
     state: Arc<StateDirectory>,
     runtime: String,
+    attempts: Attempts,
     unwritten: Mutex<Unwritten>,
+    /// Held while the files are changed, and by nobody whom others wait for.
+    writing: Mutex<()>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Unwritten {
     receipts: Vec<Receipt>,
     relapses: Vec<Relapse>,
@@ -37,7 +42,14 @@ struct Unwritten {
 impl Receipts {
     /// Those of a state directory, for this version of ONNX Runtime.
     pub fn new(state: Arc<StateDirectory>, runtime: &str) -> Receipts {
-        Receipts { state, runtime: runtime.to_owned(), unwritten: Mutex::default() }
+        let attempts = Attempts::new(Arc::clone(&state));
+        let (unwritten, writing) = (Mutex::default(), Mutex::default());
+        Receipts { state, runtime: runtime.to_owned(), attempts, unwritten, writing }
+    }
+
+    /// Measurings under way.
+    pub fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// The version of ONNX Runtime.
@@ -49,12 +61,21 @@ impl Receipts {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read<T: DeserializeOwned>(&self, file: &str) -> Vec<T> {
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a file holds; none where it cannot be read now, and must not be written over.
+    fn whole<T: DeserializeOwned>(&self, file: &str) -> Option<Vec<T>> {
         let recovered = self.state.load(file, FORM);
         if let Some(notice) = recovered.notice {
             tracing::warn!(event = "state_unreadable", "{notice}");
         }
-        recovered.value.unwrap_or_default()
+        (!recovered.is_left).then(|| recovered.value.unwrap_or_default())
+    }
+
+    fn read<T: DeserializeOwned>(&self, file: &str) -> Vec<T> {
+        self.whole(file).unwrap_or_default()
     }
 
     /// The receipt that stands for this key, where there is one.
@@ -66,20 +87,18 @@ impl Receipts {
             .find(|receipt| stands(&receipt.key, &receipt.measured, receipt.allowed_seconds, key, max_seconds))
     }
 
-    /// Keeps a receipt in the place of others for the same files.
+    /// Keeps a receipt, in the place of one for the same key; one that was made otherwise, such as by the command with other
+    /// frames, stands beside it.
     pub fn keep(&self, receipt: Receipt) {
         self.unwritten().receipts.push(receipt);
         self.settle();
     }
 
-    /// Forgets every receipt of a candidate.
+    /// Forgets every receipt of a candidate, and that measuring it was cut off.
     pub fn forget(&self, candidate: &str) {
+        self.attempts.forget(candidate);
         self.unwritten().receipts.retain(|receipt| receipt.key.candidate != candidate);
-        let before: Vec<Receipt> = self.read(RECEIPTS);
-        let after: Vec<&Receipt> = before.iter().filter(|receipt| receipt.key.candidate != candidate).collect();
-        if after.len() < before.len() {
-            self.say(self.state.save(RECEIPTS, &after, FORM));
-        }
+        self.take_out(RECEIPTS, |receipt: &Receipt| receipt.key.candidate == candidate);
     }
 
     /// Why this candidate is refused, where it is.
@@ -96,40 +115,45 @@ impl Receipts {
     /// Refuses this candidate no longer; whether it was refused.
     pub fn forgive(&self, candidate: &str) -> bool {
         let is_known = self.relapse(candidate).is_some();
-        if is_known {
-            self.unwritten().relapses.retain(|relapse| relapse.candidate != candidate);
-            let all: Vec<Relapse> = self.read(REFUSED);
-            let left: Vec<&Relapse> = all.iter().filter(|relapse| relapse.candidate != candidate).collect();
-            self.say(self.state.save(REFUSED, &left, FORM));
-        }
+        self.unwritten().relapses.retain(|relapse| relapse.candidate != candidate);
+        self.take_out(REFUSED, |relapse: &Relapse| relapse.candidate == candidate);
         is_known
     }
 
-    /// Writes what is in memory only. Blocks until the disk has it.
+    /// Writes what is in memory only. Blocks until the disk has it; who adds to it meanwhile does not.
     pub fn settle(&self) {
-        let mut unwritten = self.unwritten();
-        if !unwritten.receipts.is_empty() {
-            let mut all: Vec<Receipt> = self.read(RECEIPTS);
-            for receipt in &unwritten.receipts {
-                let (original, candidate) = (&receipt.key.original, &receipt.key.candidate);
-                all.retain(|other| (&other.key.original, &other.key.candidate) != (original, candidate));
-                all.push(receipt.clone());
-            }
-            all.drain(..all.len().saturating_sub(MOST));
-            if self.say(self.state.save(RECEIPTS, &all, FORM)) {
-                unwritten.receipts.clear();
-            }
+        let _writing = self.writing();
+        let Unwritten { receipts, relapses } = self.unwritten().clone();
+        if self.add(RECEIPTS, &receipts, |one, other| one.key == other.key) {
+            self.unwritten().receipts.retain(|receipt| !receipts.contains(receipt));
         }
-        if !unwritten.relapses.is_empty() {
-            let mut all: Vec<Relapse> = self.read(REFUSED);
-            for relapse in &unwritten.relapses {
-                all.retain(|other| other.candidate != relapse.candidate);
-                all.push(relapse.clone());
-            }
-            all.drain(..all.len().saturating_sub(MOST));
-            if self.say(self.state.save(REFUSED, &all, FORM)) {
-                unwritten.relapses.clear();
-            }
+        if self.add(REFUSED, &relapses, |one, other| one.candidate == other.candidate) {
+            self.unwritten().relapses.retain(|relapse| !relapses.contains(relapse));
+        }
+    }
+
+    /// Puts new entries in the place of those for the same; whether the file has them.
+    fn add<T>(&self, file: &str, new: &[T], is_same: impl Fn(&T, &T) -> bool) -> bool
+    where
+        T: Clone + Serialize + DeserializeOwned,
+    {
+        let Some(mut all) = Some(file).filter(|_| !new.is_empty()).and_then(|file| self.whole::<T>(file)) else {
+            return false;
+        };
+        for one in new {
+            all.retain(|other| !is_same(one, other));
+            all.push(one.clone());
+        }
+        all.drain(..all.len().saturating_sub(MOST));
+        self.say(self.state.save(file, &all, FORM))
+    }
+
+    fn take_out<T: Serialize + DeserializeOwned>(&self, file: &str, is_out: impl Fn(&T) -> bool) {
+        let _writing = self.writing();
+        let before: Vec<T> = self.read(file);
+        let after: Vec<&T> = before.iter().filter(|one| !is_out(one)).collect();
+        if after.len() < before.len() {
+            self.say(self.state.save(file, &after, FORM));
         }
     }
 
@@ -160,6 +184,7 @@ mod tests {
             runtime: "1.31.1".to_owned(),
             cpu: "x86_64".to_owned(),
             threads,
+            session: String::new(),
             samples: String::new(),
         };
         let measured = Measured { agreement: Some(0.1 + 0.2), seconds: 1.5, ..Measured::default() };
@@ -171,15 +196,18 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_is_found_by_its_key_after_a_restart_and_the_newest_of_a_pair_of_files_counts() {
+    fn a_receipt_is_found_by_its_key_after_a_restart_and_none_for_another_key_takes_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let receipts = at(folder.path());
         receipts.keep(receipt("a", 1));
         receipts.keep(receipt("b", 1));
         receipts.keep(receipt("a", 2));
+        receipts.keep(Receipt { at_ms: 8, ..receipt("a", 2) });
         let again = at(folder.path());
-        assert_eq!(again.find(&receipt("a", 2).key, 60.0), Some(receipt("a", 2)));
-        assert_eq!(again.find(&receipt("a", 1).key, 60.0), None);
+        assert_eq!(again.find(&receipt("a", 2).key, 60.0), Some(Receipt { at_ms: 8, ..receipt("a", 2) }));
+        assert_eq!(again.find(&receipt("a", 1).key, 60.0), Some(receipt("a", 1)));
+        assert_eq!(again.find(&receipt("a", 3).key, 60.0), None);
+        assert_eq!(again.read::<Receipt>(RECEIPTS).len(), 3, "one a key");
         assert_eq!(again.find(&receipt("b", 1).key, 60.0), Some(receipt("b", 1)));
         again.forget("a");
         assert_eq!((again.find(&receipt("a", 2).key, 60.0), receipts.find(&receipt("a", 2).key, 60.0)), (None, None));
@@ -220,5 +248,22 @@ mod tests {
         none.refuse(relapse("b"));
         none.settle();
         assert!(none.find(&receipt("a", 1).key, 60.0).is_some() && none.relapse("b").is_some());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_now_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let receipts = at(folder.path());
+        receipts.keep(receipt("a", 1));
+        let (file, elsewhere) = (folder.path().join(RECEIPTS), folder.path().join("elsewhere"));
+        std::fs::rename(&file, &elsewhere).unwrap();
+        // A link to itself: the system reads it no more than a disk that fails.
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+        receipts.keep(receipt("b", 1));
+        assert!(receipts.find(&receipt("b", 1).key, 60.0).is_some(), "it is in memory");
+        assert_eq!(receipts.find(&receipt("a", 1).key, 60.0), None);
+        std::fs::rename(&elsewhere, &file).unwrap();
+        receipts.settle();
+        assert!(["a", "b"].iter().all(|name| at(folder.path()).find(&receipt(name, 1).key, 60.0).is_some()));
     }
 }

@@ -29,9 +29,7 @@ impl Folder {
         image: Option<&BoundImageModel>,
         limits: SampleLimits,
     ) -> Result<Folder, String> {
-        let mut files = Vec::new();
-        gather(root, DEPTH, &mut files, limits.max_samples)?;
-        files.sort();
+        let files = list(root, limits.max_samples)?;
         if files.is_empty() {
             return Err(format!("the folder has no sample: no name in it ends in {}", ENDINGS.join(", ")));
         }
@@ -73,6 +71,14 @@ impl Folder {
         let (datatype, data) = (tensor.datatype(), tensor.data().clone());
         Tensor::new(tensor.name(), datatype, shape, data).map(|tensor| vec![tensor]).map_err(|error| error.to_string())
     }
+}
+
+/// The files of a folder that are samples, in their order.
+pub(super) fn list(root: &Path, most: usize) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    gather(root, DEPTH, &mut files, most)?;
+    files.sort();
+    Ok(files)
 }
 
 fn ending(path: &Path) -> Option<String> {

@@ -44,9 +44,9 @@ fn what_is_saved_is_there_after_a_restart() {
     let path = root.path().join("made/on/demand");
     at(&path).save("alerts.json", &vec![1, 2, 3], 1).unwrap();
     at(&path).save("alerts.json", &vec![4], 1).unwrap();
-    assert_eq!(at(&path).load("alerts.json", 1), Recovered { value: Some(vec![4]), notice: None });
+    assert_eq!(at(&path).load("alerts.json", 1), Recovered { value: Some(vec![4]), notice: None, is_left: false });
     assert_eq!(names(&path), ["alerts.json"]);
-    assert_eq!(at(&path).load::<u8>("other.json", 1), Recovered { value: None, notice: None });
+    assert_eq!(at(&path).load::<u8>("other.json", 1), Recovered { value: None, notice: None, is_left: false });
 }
 
 #[test]
@@ -73,6 +73,18 @@ fn an_unreadable_file_is_set_aside_and_named() {
     assert_eq!(names(root.path()).len(), 5);
     state.save("s.json", &[1], 2).unwrap();
     assert_eq!(state.load::<Vec<u8>>("s.json", 2).value, Some(vec![1]));
+}
+
+#[test]
+fn a_file_that_the_system_does_not_give_is_left_and_said_so() {
+    let root = tempfile::tempdir().unwrap();
+    let state = at(root.path());
+    // A link to itself: the system reads it no more than a disk that fails.
+    std::os::unix::fs::symlink(root.path().join("s.json"), root.path().join("s.json")).unwrap();
+    let recovered = state.load::<u8>("s.json", 1);
+    assert!(recovered.value.is_none() && recovered.is_left, "{recovered:?}");
+    assert!(recovered.notice.unwrap().contains("cannot be read now"));
+    assert_eq!(names(root.path()), ["s.json"]);
 }
 
 #[test]

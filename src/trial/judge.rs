@@ -23,7 +23,7 @@ pub(super) enum Ended {
     Signalled(i32),
     /// It did not, within its time.
     Late,
-    /// It was ended because the daemon leaves.
+    /// It was ended because the daemon leaves, or wants it no more.
     Dismissed,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn judge(ended: &Ended, said: &str, limit: Duration) -> Verdict {
             "loading it crashes ONNX Runtime (signal {signal}): the file is damaged or made to harm, export it anew{}",
             last_words(said)
         )),
-        Ended::Dismissed => Verdict::Unusable("its trial was ended: the daemon leaves".to_owned()),
+        Ended::Dismissed => Verdict::Unusable("its trial was ended before it was over".to_owned()),
     }
 }
 
@@ -140,6 +140,6 @@ mod tests {
     fn an_end_without_a_word_is_a_fault_of_the_file() {
         assert!(unusable(Ended::Exited(101), "thread panicked at x").contains("exit code 101"));
         assert!(unusable(Ended::Exited(65), "").contains("exit code 65"));
-        assert!(unusable(Ended::Dismissed, "").contains("leaves"));
+        assert!(unusable(Ended::Dismissed, "").contains("was ended before it was over"));
     }
 }

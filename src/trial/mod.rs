@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ModelConfig;
 use crate::core::standing::Prefer;
 use crate::engine::LoadError;
+use crate::engine::cancel::Cancel;
 use crate::state::StateDirectory;
 
 use judge::{Ended, Verdict, judge};
@@ -50,6 +51,16 @@ pub struct Order {
     pub parent: u32,
 }
 
+/// What a trial for measuring is held to.
+pub struct Within<'a> {
+    /// The threads that the session will have.
+    pub threads: usize,
+    /// The longest that it may take.
+    pub limit: Duration,
+    /// The switch that ends it.
+    pub cancel: &'a Cancel,
+}
+
 /// The bench on which models are tried.
 pub struct Trials {
     model: ModelConfig,
@@ -71,12 +82,12 @@ impl Trials {
         Trials { model, memory: Memory::new(state, version), leaving: AtomicBool::new(false) }
     }
 
-    /// Tries the file, whose SHA-256 this is, unless it has passed before or trials are switched off; with so many threads
-    /// and within that time, or as it will be loaded.
+    /// Tries the file, whose SHA-256 this is, unless it has passed before or trials are switched off; within those bounds, or
+    /// as it will be loaded.
     ///
     /// # Errors
     /// [`LoadError`]: it crashes the runtime, keeps it too long, or cannot be used.
-    pub fn try_out(&self, path: &Path, sha256: &str, within: Option<(usize, Duration)>) -> Result<(), LoadError> {
+    pub fn try_out(&self, path: &Path, sha256: &str, within: Option<Within<'_>>) -> Result<(), LoadError> {
         // A file that was tried without its ZipMap was not tried with it.
         let form = if self.model.keep_zipmap { format!("{sha256} as it is") } else { sha256.to_owned() };
         if !self.model.trial || self.memory.knows(&form) {
@@ -105,22 +116,22 @@ impl Trials {
         self.leaving.store(true, Ordering::Release);
     }
 
-    fn run(&self, path: &Path, within: Option<(usize, Duration)>) -> Verdict {
+    fn run(&self, path: &Path, within: Option<Within<'_>>) -> Verdict {
         let mut model = ModelConfig { path: path.to_owned(), ..self.model.clone() };
-        if let Some((threads, limit)) = within {
-            model.threads = threads;
-            model.load_timeout_seconds = model.load_timeout_seconds.min(limit.as_secs_f64());
+        if let Some(within) = &within {
+            model.threads = within.threads;
+            model.load_timeout_seconds = model.load_timeout_seconds.min(within.limit.as_secs_f64());
         }
         let limit = Duration::from_secs_f64(model.load_timeout_seconds);
         let order = Order { model, parent: std::process::id() };
-        match self.watch(&order, limit + GRACE) {
+        match self.watch(&order, limit + GRACE, within.map(|within| within.cancel)) {
             Ok((ended, said)) => judge(&ended, &said, limit),
             Err(error) => Verdict::NotTried(format!("the system gives no child process for it: {error}")),
         }
     }
 
     /// Starts the child and waits for its end, or brings it about.
-    fn watch(&self, order: &Order, limit: Duration) -> std::io::Result<(Ended, String)> {
+    fn watch(&self, order: &Order, limit: Duration, cancel: Option<&Cancel>) -> std::io::Result<(Ended, String)> {
         let until = Instant::now() + limit;
         let order_text = serde_json::to_vec(order)?;
         let (mut mouth, ear) = UnixStream::pair()?;
@@ -153,7 +164,7 @@ impl Trials {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error),
             }
-            if self.leaving.load(Ordering::Acquire) {
+            if self.leaving.load(Ordering::Acquire) || cancel.is_some_and(|cancel| cancel.reason().is_some()) {
                 return Ok((Ended::Dismissed, String::new()));
             }
             if Instant::now() >= until {

@@ -43,6 +43,7 @@ mod runtime_library;
 mod serving;
 mod stopping;
 #[allow(dead_code)]
+mod taking_back;
 mod under_way;
 mod watching;
 #[allow(dead_code)]

@@ -178,14 +178,17 @@ fn a_model_room_that_dies_during_the_first_load_does_not_load_twice() {
 }
 
 #[test]
-fn an_engine_that_panics_in_a_load_tells_who_asked_and_serves_again() {
+fn a_load_that_panics_tells_who_asked_and_the_model_before_serves_on() {
     let daemon = scalar().ready();
     daemon.answers("silent");
     let load = daemon.begin_load("scalar");
     daemon.wait_running(1);
     daemon.answers("panic");
     assert_eq!(load.answer().status, 503);
-    assert_back(&daemon, "engine");
+    assert_eq!(daemon.infer("scalar", &twice(1.0)).status, 200);
+    assert_eq!(daemon.metric("actor_restarts_total{actor=\"engine\"}"), 0.0);
+    assert_eq!(daemon.post("/v2/repository/models/scalar/load", b"").status, 200);
+    assert_eq!(daemon.infer("scalar", &twice(1.0)).status, 200);
 }
 
 #[test]

@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 
 use super::canary::Rounds;
 use super::choose::{self, Chosen};
-use super::load::{self, SessionLoader};
+use super::load::SessionLoader;
+use super::loading::{Purpose, bury};
 use super::measure::Bench;
 use super::shelf::{Found, Shelf};
-use super::variant::Form;
 use super::{Chose, Infer, Load, LoadFinished, Ping, Pong, ReviveEngine, ServedModel, StopModel, Told, Unload};
 use crate::actors::board::Board;
 use crate::actors::obituary::Obituary;
@@ -20,7 +20,7 @@ use crate::actors::supervisor::{CanaryChanged, ModelChanged};
 use crate::config::Config;
 use crate::core::standing::Prefer;
 use crate::engine::threads::{Threads, Work};
-use crate::metrics::{Metrics, seconds};
+use crate::metrics::Metrics;
 
 /// The wait before a load that failed is tried again, where nothing serves meanwhile.
 const RETRY: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(10);
 const MOST_LOADS: usize = 8;
 
 /// Told how a load on request ended.
-type Waiter = oneshot::Sender<Told>;
+pub(super) type Waiter = oneshot::Sender<Told>;
 
 /// The model room.
 pub struct Model {
@@ -39,17 +39,22 @@ pub struct Model {
     pub(super) shelf: Arc<Shelf>,
     pub(super) supervisor: Recipient<CanaryChanged>,
     pub(super) rounds: Rounds,
-    pub(super) form: Form,
+    /// The number of the measuring that is awaited: one begun later makes it void.
+    pub(super) measuring: u64,
+    /// Whether the next look at a swap is set.
+    pub(super) is_looking: bool,
     pub(super) board: Arc<Board>,
     pub(super) bench: Arc<Bench>,
     pub(super) events: Recipient<ModelChanged>,
     pub(super) loader: SessionLoader,
-    name: String,
+    pub(super) name: String,
     /// Loads on request; the first is under way.
     loads: VecDeque<Option<Waiter>>,
     /// The number of the choice that is awaited: an unload makes the one before void.
     choice: u64,
     pub(super) stopping: bool,
+    /// Whether the form that serves stays, whatever is found out: the daemon is about to leave.
+    pub(super) swaps_over: bool,
     _obituary: Obituary,
 }
 
@@ -74,15 +79,6 @@ pub struct ModelParts {
     pub bench: Arc<Bench>,
 }
 
-/// What a load is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// Another model, or the first: what is there serves on until it is loaded, and if it cannot be.
-    Replace,
-    /// A session died with its thread: without a new one there is none.
-    Revive,
-}
-
 impl Model {
     /// A room that loads its model when it starts, unless the engine holds one.
     pub fn new(
@@ -99,7 +95,8 @@ impl Model {
             shelf,
             supervisor: canary,
             rounds: Rounds::default(),
-            form: Form::default(),
+            measuring: 0,
+            is_looking: false,
             board,
             bench,
             events,
@@ -108,30 +105,12 @@ impl Model {
             loads: VecDeque::new(),
             choice: 0,
             stopping: false,
+            swaps_over: false,
             _obituary: obituary,
         }
     }
 
-    /// A load as work for an engine thread; what came of it comes back as a message to the room that is there then.
-    fn load_work(&self, purpose: Purpose, chosen: Option<Chosen>, reply: Option<Waiter>) -> Work {
-        let (config, name, loader) = (Arc::clone(&self.config), self.name.clone(), Arc::clone(&self.loader));
-        let (shelf, metrics, ticket) = (Arc::clone(&self.shelf), Arc::clone(&self.metrics), self.shelf.begin_load());
-        Work::Load {
-            limit: Duration::from_secs_f64(self.config.model.load_timeout_seconds),
-            load: Box::new(move |pool, cancel| {
-                let result = load::load_until(&config.model, &name, chosen, &loader, cancel).map(|loaded| {
-                    metrics.model_load_duration.observe(seconds(loaded.served.load_duration));
-                    shelf.exchange(pool, Some((loaded.served, loaded.sessions)));
-                });
-                if result.is_err() && purpose == Purpose::Revive {
-                    shelf.exchange(pool, None);
-                }
-                ticket.hand_in(LoadFinished { result, reply });
-            }),
-        }
-    }
-
-    /// Puts a load on the engine's queue; whether the queue took it.
+    /// Begins a load: beside the engine where a model serves meanwhile, else on its queue; whether that could be.
     pub(super) fn load(&mut self, chosen: Option<Chosen>, reply: Option<Waiter>, context: &mut Context<Self>) -> bool {
         if self.stopping {
             return false;
@@ -139,6 +118,9 @@ impl Model {
         self.shelf.set_unwanted(false);
         if self.shelf.served().is_none() {
             self.events.do_send(ModelChanged::Loading);
+        }
+        if self.shelf.served().is_some() {
+            return self.load_beside(chosen, reply);
         }
         // The waiter of a load that is sent back sees its reply dropped.
         let is_sent = self.threads.send(self.load_work(Purpose::Replace, chosen, reply)).is_ok();
@@ -151,6 +133,16 @@ impl Model {
             self.retry(context);
         }
         is_sent
+    }
+
+    /// Has the model loaded once the loads before have ended. One too many is answered by its reply being dropped.
+    pub(super) fn load_in_turn(&mut self, reply: Waiter, context: &mut Context<Self>) {
+        if self.loads.len() < MOST_LOADS {
+            self.loads.push_back(Some(reply));
+            if self.loads.len() == 1 {
+                self.next_load(context);
+            }
+        }
     }
 
     /// Begins the first load that waits. While a model serves, the file is looked at and tried beside the engine, so
@@ -209,6 +201,8 @@ impl Actor for Model {
             Found::Served(served) => {
                 self.events.do_send(ModelChanged::Ready(Arc::clone(&served)));
                 self.took_over(&served, self.shelf.standing(), context);
+                // A change of form that the room before was about to make is made all the same.
+                self.reconsider(context);
             }
             Found::Unwanted => self.events.do_send(ModelChanged::Unloaded),
             Found::Loading => self.events.do_send(ModelChanged::Loading),
@@ -235,13 +229,7 @@ impl Handler<Load> for Model {
     type Result = ();
 
     fn handle(&mut self, load: Load, context: &mut Self::Context) {
-        // One too many is answered by its reply being dropped.
-        if self.loads.len() < MOST_LOADS {
-            self.loads.push_back(Some(load.reply));
-            if self.loads.len() == 1 {
-                self.next_load(context);
-            }
-        }
+        self.load_in_turn(load.reply, context);
     }
 }
 
@@ -277,7 +265,7 @@ impl Handler<Unload> for Model {
         let unload = Work::Load {
             limit,
             load: Box::new(move |pool, _| {
-                shelf.exchange(pool, None);
+                bury(shelf.exchange(pool, None));
                 ticket.hand_in(LoadFinished { result: Ok(()), reply: Some(reply) });
             }),
         };
@@ -344,6 +332,7 @@ impl Model {
                 }
                 ModelChanged::Ready(served)
             }
+            (Err(_), None) if self.shelf.is_unwanted() => ModelChanged::Unloaded,
             (Err(error), None) => {
                 self.retry(context);
                 ModelChanged::Failed(error)

@@ -101,8 +101,10 @@ impl Model {
             return;
         }
         let period = Duration::from_secs_f64(self.config.model.canary_seconds);
-        // While the last word is bad or not known, a run of somebody else's does not stand for the canary.
-        let last_run = if self.rounds.state == Some(CanaryState::Well) { last_run } else { None };
+        // A run of somebody else's shows that there are answers, and not that they are right: it does not stand for the
+        // canary while the last word is bad or not known, nor while a swap may still be taken back.
+        let stands_for_it = self.rounds.state == Some(CanaryState::Well) && !self.shelf.is_watched();
+        let last_run = last_run.filter(|_| stands_for_it);
         if is_due(now, period, self.rounds.last_sent, last_run)
             && let Some(served) = self.shelf.served()
         {

@@ -85,6 +85,7 @@ fn look(config: &ModelConfig, loader: &SessionLoader) -> (Standing, Option<(Path
             let key = key(config, original, sha256.clone(), loader);
             match loader.receipts().find(&key, config.qualify.max_seconds) {
                 Some(receipt) => Standing::by(receipt, &config.qualify.bounds()),
+                None if loader.receipts().attempts().was_cut_off(&key) => Standing::Unmeasured { reason: cut_off() },
                 None => Standing::Measuring,
             }
         }
@@ -92,9 +93,15 @@ fn look(config: &ModelConfig, loader: &SessionLoader) -> (Standing, Option<(Path
     (standing, Some((path, sha256)))
 }
 
+fn cut_off() -> String {
+    "the last attempt ended with its process, for want of memory or by a crash of the runtime: POST /api/v1/qualify or \
+     `edge-service qualify` measures it again"
+        .to_owned()
+}
+
 /// Why the file is no quantised form of this original, if its contents say so: the original put in its place where quantising
 /// failed, or a form of another model, such as the one before an update.
-fn foreign(path: &Path, sha256: &str, original: &str) -> Option<String> {
+pub(super) fn foreign(path: &Path, sha256: &str, original: &str) -> Option<String> {
     if original == sha256 {
         return Some(format!("{} is the original itself: it was not quantised", path.display()));
     }
@@ -110,6 +117,7 @@ pub(super) fn key(config: &ModelConfig, original: String, candidate: String, loa
         runtime: loader.receipts().runtime().to_owned(),
         cpu: Cpu::detect().line(),
         threads: measuring_threads(config),
+        session: config.session_options(),
         samples: golden::digest(config),
     }
 }

@@ -18,16 +18,17 @@ use crate::core::tensor::{ModelSpec, Tensor};
 use crate::engine::cancel::{Cancel, Interrupt, Reason};
 use crate::engine::{Call, LoadError, RunError, Session};
 use crate::image::{self, BoundImageModel, ImageModel};
+use crate::onnx::side;
 use crate::qualify::Receipts;
+use crate::trial::Within;
 
 /// Makes sessions of a file; what stands behind it is not this room's business.
 pub trait Loader: Send + Sync {
-    /// Tries the file, whose SHA-256 this is, where a crash does no harm; with so many threads and within that time, or
-    /// as it will be loaded.
+    /// Tries the file, whose SHA-256 this is, where a crash does no harm; within those bounds, or as it will be loaded.
     ///
     /// # Errors
     /// [`LoadError`]: it must not be loaded here.
-    fn try_out(&self, path: &Path, sha256: &str, within: Option<(usize, Duration)>) -> Result<(), LoadError>;
+    fn try_out(&self, path: &Path, sha256: &str, within: Option<Within<'_>>) -> Result<(), LoadError>;
 
     /// Makes one session, until the switch ends it.
     ///
@@ -101,7 +102,14 @@ fn load_file(
     let unusable = |reason: String| LoadError::Unusable { path: chosen.path.display().to_string(), reason };
     let limit = Duration::from_secs_f64(config.load_timeout_seconds);
     let watch = Watch::over(cancel, limit);
-    let loaded = make(config, name, chosen, loader, &watch.cancel);
+    let mut loaded = make(config, name, chosen, loader, &watch.cancel);
+    // What was measured is a file of these contents: one that was exchanged meanwhile is another.
+    if loaded.is_ok()
+        && chosen.quantized
+        && hash_until(&chosen.path, &watch.cancel).ok().as_ref() != Some(&chosen.sha256)
+    {
+        loaded = Err(unusable("it was changed while it was loaded: load it again".to_owned()));
+    }
     match watch.cancel.reason() {
         None => loaded,
         Some(Reason::Deadline) => Err(unusable(format!(
@@ -203,11 +211,20 @@ fn make(
     Ok(Loaded { sessions, served })
 }
 
-/// The SHA-256 of a file in hexadecimal; a file that cannot be read is a missing one.
+/// The SHA-256 of a model in hexadecimal: of its file, and of the files beside it that hold contents of its tensors, one
+/// after another in the order of their names. A file that cannot be read is a missing one.
 ///
 /// # Errors
 /// [`LoadError::Missing`]
 pub fn hash(path: &Path) -> Result<String, LoadError> {
+    hash_until(path, &Cancel::default())
+}
+
+/// [`hash()`], until the switch ends it.
+///
+/// # Errors
+/// [`LoadError::Missing`]
+pub fn hash_until(path: &Path, cancel: &Cancel) -> Result<String, LoadError> {
     let missing = |reason: String| LoadError::Missing { path: path.display().to_string(), reason };
     let cannot = |error: std::io::Error| missing(format!("{error}; set model.path or --model"));
     // Looked at before it is opened: opening a pipe would wait for a writer.
@@ -216,15 +233,30 @@ pub fn hash(path: &Path) -> Result<String, LoadError> {
     }
     let mut file = File::open(path).map_err(cannot)?;
     let mut digest = Sha256::new();
-    let mut buffer = vec![0u8; 256 << 10];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => digest.update(&buffer[..count]),
-            Err(error) => return Err(missing(error.to_string())),
+    let failed = |error: std::io::Error| missing(error.to_string());
+    feed(&mut digest, &mut file, cancel).map_err(failed)?;
+    for location in side::locations(&mut file).map_err(failed)? {
+        let beside = path.with_file_name("").join(location);
+        // One that is not there is told by whoever loads the model.
+        if std::fs::metadata(&beside).is_ok_and(|about| about.is_file()) {
+            let mut file = File::open(&beside).map_err(failed)?;
+            feed(&mut digest, &mut file, cancel).map_err(failed)?;
         }
     }
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn feed(digest: &mut Sha256, file: &mut File, cancel: &Cancel) -> std::io::Result<()> {
+    let mut buffer = vec![0u8; 256 << 10];
+    loop {
+        if cancel.reason().is_some() {
+            return Err(std::io::Error::other("reading it was ended"));
+        }
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => digest.update(&buffer[..count]),
+        }
+    }
 }
 
 /// How pictures become input, and the sample, as `model.toml` beside the model says.
@@ -258,4 +290,73 @@ fn warm_up(session: &mut dyn Session, inputs: &[Tensor], config: &ModelConfig, c
     let first = run();
     let second = if first.is_ok() { run() } else { first.clone() };
     canary::learn(first, second, config.canary_tolerance)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::actors::model::fake::House;
+    use crate::core::standing::Prefer;
+    use crate::onnx::file;
+    use crate::onnx::proto::{GraphProto, ModelProto, TensorProto};
+
+    fn sha256(bytes: &[u8]) -> String {
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn the_hash_of_a_model_is_that_of_its_file_and_of_the_weights_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("net.onnx");
+        let weights =
+            TensorProto { name: Some("w".into()), raw_data: Some(vec![7; 4096].into()), ..TensorProto::default() };
+        let graph = GraphProto { initializer: vec![weights], ..GraphProto::default() };
+        let model = ModelProto { graph: Some(graph), ..ModelProto::default() };
+        std::fs::write(&path, model.encode_to_vec()).unwrap();
+        assert_eq!(hash(&path).unwrap(), sha256(&model.encode_to_vec()));
+
+        file::write_beside(&path, model).unwrap();
+        let beside = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let beside = beside.filter(|other| *other != path).collect::<Vec<_>>();
+        let [data] = beside.as_slice() else { panic!("{beside:?}") };
+        let both = [std::fs::read(&path).unwrap(), std::fs::read(data).unwrap()].concat();
+        assert_eq!(hash(&path).unwrap(), sha256(&both));
+        let before = hash(&path).unwrap();
+        std::fs::write(data, vec![8; 4096]).unwrap();
+        assert_ne!(hash(&path).unwrap(), before, "other weights, another model");
+        std::fs::remove_file(data).unwrap();
+        assert_eq!(hash(&path).unwrap(), sha256(&std::fs::read(&path).unwrap()));
+    }
+
+    #[test]
+    fn one_that_changes_while_it_is_loaded_is_not_what_was_measured() {
+        let mut house = House::new();
+        house.config.prefer = Prefer::Quantized;
+        let loaded = load(&house.config, "net", &house.loader(|_, _, _| {})).unwrap();
+        assert!(loaded.served.quantized);
+        let beside = house.config.beside();
+        let changing = house.loader(move |path, _, _| {
+            if path == beside {
+                std::fs::write(path, b"another").unwrap();
+            }
+        });
+        let loaded = load(&house.config, "net", &changing).unwrap();
+        assert_eq!((loaded.served.quantized, loaded.served.path), (false, house.config.path.clone()));
+        let Standing::Unusable { reason } = loaded.served.standing else { panic!("{:?}", loaded.served.standing) };
+        assert!(reason.contains("changed while it was loaded"), "{reason}");
+    }
+
+    #[test]
+    fn a_hash_ends_with_its_switch_and_needs_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("net.onnx");
+        assert!(matches!(hash(&path), Err(LoadError::Missing { .. })));
+        assert!(hash(folder.path()).unwrap_err().to_string().contains("it is not a file"));
+        std::fs::write(&path, b"a model").unwrap();
+        let ended = Cancel::default();
+        ended.cancel(Reason::Stopping);
+        assert!(hash_until(&path, &ended).is_err());
+    }
 }

@@ -1,19 +1,20 @@
 //! A candidate held against the original: on sessions of its own, on a thread of its own, within its time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::choose::{key, measuring_threads};
-use super::load::{SessionLoader, Watch, hash, image_model};
+use super::choose::{foreign, key, measuring_threads};
+use super::load::{SessionLoader, Watch, hash, hash_until, image_model};
 use crate::actors::monitor::Taken;
 use crate::config::ModelConfig;
-use crate::core::qualify::same_interface;
+use crate::core::qualify::{Key, same_interface};
 use crate::core::standing::Receipt;
 use crate::engine::cancel::{Cancel, Reason};
 use crate::engine::memory;
 use crate::qualify::{Golden, golden, measure};
+use crate::trial::Within;
 
 /// How much lower the priority of measuring is than that of serving.
 const NICENESS: libc::c_int = 10;
@@ -29,21 +30,26 @@ pub fn qualify(
     cancel: &Cancel,
 ) -> Result<Receipt, String> {
     let begun = Instant::now();
-    let text = |error: crate::engine::LoadError| error.to_string();
-    let (original_sha256, candidate_sha256) = (hash(&config.path).map_err(text)?, hash(candidate).map_err(text)?);
-    let key = key(config, original_sha256, candidate_sha256, loader);
-    if let Some(receipt) = loader.receipts().find(&key, config.qualify.max_seconds) {
-        return Ok(receipt);
-    }
     let limit = Duration::from_secs_f64(config.qualify.max_seconds);
-    let watch = Watch::over(cancel, limit.saturating_sub(begun.elapsed()));
+    let watch = Watch::over(cancel, limit);
     let late = |reason: String| match watch.cancel.reason() {
         Some(Reason::Deadline) => "its time was over before both were loaded; see model.qualify.max_seconds".to_owned(),
         _ => reason,
     };
+    let sum = |path: &Path| hash_until(path, &watch.cancel).map_err(|error| late(error.to_string()));
+    let (original_sha256, candidate_sha256) = (sum(&config.path)?, sum(candidate)?);
+    if let Some(reason) = foreign(candidate, &candidate_sha256, &original_sha256) {
+        return Err(reason);
+    }
+    let key = key(config, original_sha256, candidate_sha256, loader);
+    if let Some(receipt) = loader.receipts().find(&key, config.qualify.max_seconds) {
+        return Ok(receipt);
+    }
+    let _attempt = loader.receipts().attempts().begin(&key);
     let threads = measuring_threads(config);
     let open = |path: &Path, sha256: &str| {
-        loader.try_out(path, sha256, Some((threads, limit.saturating_sub(begun.elapsed()))))?;
+        let left = limit.saturating_sub(begun.elapsed());
+        loader.try_out(path, sha256, Some(Within { threads, limit: left, cancel: &watch.cancel }))?;
         loader.light_session(path, threads, &watch.cancel)
     };
     let mut original = open(&config.path, &key.original).map_err(|error| late(error.to_string()))?;
@@ -57,14 +63,19 @@ pub fn qualify(
     if matches!(watch.cancel.reason(), Some(reason) if reason != Reason::Deadline) {
         return Err("measuring was ended".to_owned());
     }
-    if hash(&config.path).ok().as_ref() != Some(&key.original) || hash(candidate).ok().as_ref() != Some(&key.candidate)
-    {
+    if keyed(config, candidate, loader, cancel) != Some(key.clone()) {
         return Err("a file was changed while it was measured: load it again".to_owned());
     }
     let at_ms = Taken::milliseconds(SystemTime::now());
     let receipt = Receipt { key, measured, at_ms, allowed_seconds: config.qualify.max_seconds };
     loader.receipts().keep(receipt.clone());
     Ok(receipt)
+}
+
+/// What a receipt of these files would hold for now, frames included.
+fn keyed(config: &ModelConfig, candidate: &Path, loader: &SessionLoader, cancel: &Cancel) -> Option<Key> {
+    let (original, candidate) = (hash_until(&config.path, cancel).ok()?, hash_until(candidate, cancel).ok()?);
+    Some(key(config, original, candidate, loader))
 }
 
 /// What came of measuring.
@@ -83,6 +94,8 @@ pub struct Bench {
 
 struct Running {
     cancel: Arc<Cancel>,
+    /// Ends with the thread.
+    ended: Option<mpsc::Receiver<()>>,
     thread: JoinHandle<()>,
 }
 
@@ -111,8 +124,8 @@ impl Bench {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Measures a candidate beside whatever serves, and ends what was being measured before. `anew` forgets what is known
-    /// of it.
+    /// Measures a candidate beside whatever serves, once what was being measured before has been ended: two at once would
+    /// measure each other. `anew` forgets what is known of it.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -125,11 +138,17 @@ impl Bench {
         tell: impl FnOnce(Outcome) + Send + 'static,
     ) -> std::io::Result<()> {
         self.end();
+        let mut running = self.running();
+        let before = running.last_mut().and_then(|last| last.ended.take());
+        let (ends, ended) = mpsc::channel::<()>();
         let (config, loader, cancel) = (config.clone(), Arc::clone(loader), Arc::new(Cancel::default()));
         let switch = Arc::clone(&cancel);
         let thread = std::thread::Builder::new().name("qualify".to_owned()).spawn(move || {
+            let _ends = ends;
             let mut teller = Teller { candidate, tell: Some(tell) };
             lower_priority();
+            // Nothing is ever sent: it ends with its sender.
+            before.map(|before| before.recv());
             if let Some(sha256) = hash(&teller.candidate).ok().filter(|_| anew) {
                 loader.receipts().forgive(&sha256);
                 loader.receipts().forget(&sha256);
@@ -138,9 +157,8 @@ impl Bench {
             memory::give_back();
             teller.say(result);
         })?;
-        let mut running = self.running();
         running.retain(|one| !one.thread.is_finished());
-        running.push(Running { cancel, thread });
+        running.push(Running { cancel, ended: Some(ended), thread });
         Ok(())
     }
 
@@ -167,7 +185,10 @@ impl Bench {
 }
 
 /// Whoever serves goes before this thread and those that it makes.
-fn lower_priority() {
+pub fn lower_priority() {
     // SAFETY: the call takes numbers only; 0 is the calling thread, which Linux ranks by itself. It is a wish.
     let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
 }
+
+#[cfg(test)]
+mod tests;

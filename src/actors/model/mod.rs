@@ -11,12 +11,16 @@
 //! | [`Ping`] | supervisor | [`Pong`], at once | does the room still answer, and the engine? |
 //! | [`Requalify`] | http | at once | measure the quantised form anew, whatever is known of it |
 //! | [`Qualified`] | the thread that measures | – | the quantised form was measured |
+//! | [`EndSwaps`] | supervisor | – | the form that serves stays: a stop has begun |
 //! | [`StopModel`] | supervisor | – | no more canaries and loads |
 
 mod actor;
 mod canary;
 pub mod choose;
+#[cfg(test)]
+mod fake;
 pub mod load;
+mod loading;
 pub mod measure;
 mod shelf;
 mod variant;
@@ -144,6 +148,11 @@ pub struct Qualified {
     /// What came of it.
     pub outcome: measure::Outcome,
 }
+
+/// The form that serves stays, and nothing is measured any more: the daemon is about to leave.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct EndSwaps;
 
 /// No more canaries and loads: the daemon leaves.
 #[derive(Message)]

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::actor::Model;
 use super::choose::Chosen;
 use super::measure::Outcome;
-use super::{Load, Qualified, Requalify, ServedModel};
+use super::{EndSwaps, Qualified, Requalify, ServedModel};
 use crate::actors::monitor::Taken;
 use crate::actors::supervisor::{ModelChanged, Qualification};
 use crate::core::recorder::Conduct;
@@ -21,15 +21,14 @@ use crate::core::status::CanaryState;
 /// The wait before a change of form that failed is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// What the room knows of the form that serves.
+/// What is known of the form that serves; it outlives the room.
 #[derive(Default)]
 pub(super) struct Form {
     in_service: Option<InService>,
     /// How the original did before the box was busy with measuring.
     calm: Option<Conduct>,
-    /// The number of the measuring that is awaited: one begun later makes it void.
-    number: u64,
-    watch: Option<Watch>,
+    /// The swap that may still be taken back.
+    pub(super) watch: Option<Watch>,
 }
 
 struct InService {
@@ -47,19 +46,18 @@ impl Model {
     /// A model serves that was loaded just now, or that a room built anew finds.
     pub(super) fn took_over(&mut self, served: &Arc<ServedModel>, standing: Standing, context: &mut Context<Self>) {
         let last = self.board.recorder().last();
-        let former = self.form.in_service.take();
+        let former = self.shelf.form(|form| form.in_service.take());
         let same = former.as_ref().filter(|former| former.sha256 == served.sha256).map(|former| former.seen);
         if same.is_none() {
             let before = former.filter(|former| !former.quantized).map(|former| self.conduct_before(former.seen));
             let watched = served.quantized && self.prefer() == Prefer::Qualified && !self.bounds().watch.is_zero();
-            let is_armed = self.form.watch.is_some();
-            self.form.watch = watched.then(|| Watch { begun: Instant::now(), seen: last, before });
-            if watched && !is_armed {
-                self.arm_watch(context);
-            }
+            let watch = watched.then(|| Watch::new(Instant::now(), last, before));
+            self.shelf.form(|form| form.watch = watch);
         }
+        self.arm_watch(context);
         let (sha256, seen) = (served.sha256.clone(), same.unwrap_or(last));
-        self.form.in_service = Some(InService { sha256, quantized: served.quantized, seen });
+        let in_service = InService { sha256, quantized: served.quantized, seen };
+        self.shelf.form(|form| form.in_service = Some(in_service));
         let active = &self.metrics.variant_active;
         active.with_label_values(&["original"]).set(i64::from(!served.quantized));
         active.with_label_values(&["quantized"]).set(i64::from(served.quantized));
@@ -76,8 +74,7 @@ impl Model {
 
     /// No model serves any more.
     pub(super) fn nothing_serves(&mut self) {
-        self.form.in_service = None;
-        self.form.watch = None;
+        self.shelf.form(|form| (form.in_service, form.watch) = (None, None));
         for variant in ["original", "quantized"] {
             self.metrics.variant_active.with_label_values(&[variant]).set(0);
         }
@@ -89,7 +86,7 @@ impl Model {
 
     fn conduct_before(&self, seen: u64) -> Conduct {
         let enough = self.bounds().min_requests;
-        let calm = self.form.calm.filter(|calm| calm.counted() >= enough);
+        let calm = self.shelf.form(|form| form.calm).filter(|calm| calm.counted() >= enough);
         calm.unwrap_or_else(|| self.board.recorder().conduct(seen))
     }
 
@@ -101,20 +98,21 @@ impl Model {
 
     fn publish_standing(&self) {
         let (prefer, standing) = (self.prefer(), self.shelf.standing());
-        let qualification = Qualification { prefer, standing, is_watched: self.form.watch.is_some() };
+        let qualification = Qualification { prefer, standing, is_watched: self.shelf.is_watched() };
         self.events.do_send(ModelChanged::Stands(Arc::new(qualification)));
     }
 
     /// Begins to measure the quantised form beside the form that serves.
     fn begin_measuring(&mut self, anew: bool, context: &mut Context<Self>) -> bool {
         let Some(candidate) = self.config.model.candidate() else { return false };
-        if self.stopping {
+        if self.stopping || self.swaps_over {
             return false;
         }
-        let seen = self.form.in_service.as_ref().map_or(0, |form| form.seen);
-        self.form.calm = Some(self.board.recorder().conduct(seen));
-        self.form.number += 1;
-        let (number, address) = (self.form.number, context.address());
+        let seen = self.shelf.form(|form| form.in_service.as_ref().map_or(0, |form| form.seen));
+        let calm = self.board.recorder().conduct(seen);
+        self.shelf.form(|form| form.calm = Some(calm));
+        self.measuring += 1;
+        let (number, address) = (self.measuring, context.address());
         let tell = move |outcome| address.do_send(Qualified { number, outcome });
         let begun = self.bench.begin(&self.config.model, candidate, anew, &self.loader, tell);
         if let Err(error) = &begun {
@@ -123,10 +121,18 @@ impl Model {
         begun.is_ok()
     }
 
+    /// Whether the form may change now: not once an operator has taken the model out, nor while the daemon leaves.
+    fn may_swap(&self) -> bool {
+        !self.stopping && !self.swaps_over && !self.shelf.is_unwanted()
+    }
+
     /// Has the files looked at again and the one loaded that is to serve now.
     fn load_again(&mut self, context: &mut Context<Self>) {
+        if !self.may_swap() {
+            return;
+        }
         let (reply, told) = oneshot::channel();
-        context.notify(Load { reply });
+        self.load_in_turn(reply, context);
         let told = told.into_actor(self).map(|told, _, context: &mut Context<Self>| {
             if !matches!(told, Ok(Ok(()))) {
                 context.run_later(RETRY, Self::reconsider);
@@ -136,31 +142,38 @@ impl Model {
     }
 
     /// Loads again where the form that serves is not the one that is to.
-    fn reconsider(&mut self, context: &mut Context<Self>) {
-        let is_wrong = |served: Arc<ServedModel>| served.quantized != self.shelf.standing().is_preferred(self.prefer());
-        if self.prefer() == Prefer::Qualified && self.shelf.served().is_some_and(is_wrong) && !self.stopping {
+    pub(super) fn reconsider(&mut self, context: &mut Context<Self>) {
+        let standing = self.shelf.standing();
+        // While it is measured anew, the form that serves stays.
+        let is_known = standing != Standing::Measuring;
+        let is_wrong = |served: Arc<ServedModel>| is_known && served.quantized != standing.is_preferred(self.prefer());
+        if self.prefer() == Prefer::Qualified && self.shelf.served().is_some_and(is_wrong) && self.may_swap() {
             self.load_again(context);
         }
     }
 
+    /// Looks at a swap from now on, where there is one and nobody looks at it yet.
     fn arm_watch(&mut self, context: &mut Context<Self>) {
+        if self.is_looking || !self.shelf.is_watched() {
+            return;
+        }
+        self.is_looking = true;
         let tick = (self.bounds().watch / 20).clamp(Duration::from_millis(20), Duration::from_secs(1));
         context.run_later(tick, |model, context| {
+            model.is_looking = false;
             model.look_at_swap(context);
-            if model.form.watch.is_some() {
-                model.arm_watch(context);
-            }
+            model.arm_watch(context);
         });
     }
 
     fn look_at_swap(&mut self, context: &mut Context<Self>) {
-        let Some(watch) = self.form.watch.filter(|_| !self.stopping) else { return };
+        let Some(mut watch) = self.shelf.form(|form| form.watch).filter(|_| self.may_swap()) else { return };
         let since = self.board.recorder().conduct(watch.seen);
         let canary = self.rounds.word().unwrap_or(CanaryState::Well);
-        match look(&watch, &self.bounds(), Instant::now(), &canary, &since) {
-            Decision::GoOn => {}
+        match look(&mut watch, &self.bounds(), Instant::now(), &canary, &since) {
+            Decision::GoOn => self.shelf.form(|form| form.watch = Some(watch)),
             Decision::Stays => {
-                self.form.watch = None;
+                self.shelf.form(|form| form.watch = None);
                 tracing::info!(event = "swap_stays", "the quantised form has done as well as the original: it stays");
                 self.publish_standing();
             }
@@ -170,7 +183,7 @@ impl Model {
 
     /// The quantised form is refused from now on, and the original loaded in its place.
     fn go_back(&mut self, reason: String, context: &mut Context<Self>) {
-        self.form.watch = None;
+        self.shelf.form(|form| form.watch = None);
         let Some(served) = self.shelf.served().filter(|served| served.quantized) else { return };
         let relapse =
             Relapse { candidate: served.sha256.clone(), reason, at_ms: Taken::milliseconds(SystemTime::now()) };
@@ -178,7 +191,7 @@ impl Model {
             event = "model_rolled_back",
             reason = relapse.reason,
             sha256 = relapse.candidate,
-            "the original takes its place again, and {} is refused until POST /api/v1/qualify or `edge-service qualify`: {}",
+            "the original takes its place again, and {} is refused until POST /api/v1/qualify or `edge-service qualify --anew`: {}",
             served.path.display(),
             relapse.reason
         );
@@ -214,7 +227,7 @@ impl Handler<Qualified> for Model {
 
     fn handle(&mut self, qualified: Qualified, context: &mut Self::Context) {
         let Qualified { number, outcome: Outcome { candidate, result } } = qualified;
-        if number != self.form.number || self.stopping {
+        if number != self.measuring || self.stopping || self.swaps_over {
             return;
         }
         let standing = match result {
@@ -229,7 +242,8 @@ impl Handler<Qualified> for Model {
             }
         };
         self.set_standing(standing.clone());
-        let Some(served) = self.shelf.served().filter(|_| self.prefer() == Prefer::Qualified) else { return };
+        let may = self.prefer() == Prefer::Qualified && self.may_swap();
+        let Some(served) = self.shelf.served().filter(|_| may) else { return };
         match (standing.receipt(), standing.is_accepted()) {
             (Some(receipt), true) if !served.quantized => {
                 let sha256 = receipt.key.candidate.clone();
@@ -242,6 +256,15 @@ impl Handler<Qualified> for Model {
             (_, false) if served.quantized => self.load_again(context),
             _ => {}
         }
+    }
+}
+
+impl Handler<EndSwaps> for Model {
+    type Result = ();
+
+    fn handle(&mut self, _: EndSwaps, _: &mut Self::Context) {
+        self.swaps_over = true;
+        self.bench.end();
     }
 }
 

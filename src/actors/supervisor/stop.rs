@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 
 use super::{Stop, Supervisor};
-use crate::actors::model::StopModel;
+use crate::actors::model::{EndSwaps, StopModel};
 use crate::core::status::Phase;
 
 /// Exit code after a stop that was asked for.
@@ -28,6 +28,8 @@ impl Handler<Stop> for Supervisor {
         self.change(|status| status.phase = Phase::Stopping);
         let limit = Duration::from_secs_f64(self.board.config().server.shutdown_timeout_seconds);
         let (servers, model, threads) = (Arc::clone(&self.servers), self.model.clone(), Arc::clone(&self.threads));
+        // What is being measured takes cores from those whose answers are awaited, and a swap would only be in their way.
+        self.model.iter().for_each(|model| model.do_send(EndSwaps));
         let leave = self.leave.take();
         let leaving = async move {
             let deadline = Instant::now() + limit;

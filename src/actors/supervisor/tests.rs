@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -16,7 +17,7 @@ use super::*;
 use crate::actors::alert::{Alerts, AlertsParts};
 use crate::actors::board::Board;
 use crate::actors::model::load::Loader;
-use crate::actors::model::{Load, Model, ModelParts, Shelf, Unload};
+use crate::actors::model::{EndSwaps, Infer, Load, Model, ModelParts, Requalify, Shelf, Told, Unload};
 use crate::actors::monitor::{Monitor, MonitorParts};
 use crate::actors::web::{ServerFactory, Servers, Web};
 use crate::config::{Access, Config};
@@ -24,21 +25,48 @@ use crate::core::status::ModelState;
 use crate::core::tensor::ModelSpec;
 use crate::engine::cancel::Cancel;
 use crate::engine::fake::FakeSession;
+use crate::engine::job::{Asker, Job, Reply};
 use crate::engine::threads::Threads;
 use crate::engine::{LoadError, Session};
 use crate::metrics::Metrics;
 use crate::qualify::Receipts;
 use crate::state::StateDirectory;
+use crate::trial::Within;
 
-/// Takes any file for a model.
-struct FakeLoader(Receipts);
+/// Takes any file for a model; makes a session when it is let.
+struct FakeLoader {
+    receipts: Receipts,
+    slow: Arc<Slow>,
+}
+
+/// A door before which sessions wait to be made.
+#[derive(Default)]
+struct Slow {
+    is_closed: AtomicBool,
+    waiting: AtomicUsize,
+}
+
+impl Slow {
+    fn pass(&self, cancel: &Cancel) -> Result<(), LoadError> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        while self.is_closed.load(Ordering::SeqCst) {
+            if cancel.reason().is_some() {
+                return Err(LoadError::Unusable { path: "fake".into(), reason: "ended".into() });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
 
 impl Loader for FakeLoader {
-    fn try_out(&self, _: &Path, _: &str, _: Option<(usize, Duration)>) -> Result<(), LoadError> {
+    fn try_out(&self, _: &Path, _: &str, _: Option<Within<'_>>) -> Result<(), LoadError> {
         Ok(())
     }
 
-    fn session(&self, _: &Path, _: &Cancel) -> Result<Box<dyn Session>, LoadError> {
+    fn session(&self, _: &Path, cancel: &Cancel) -> Result<Box<dyn Session>, LoadError> {
+        self.slow.pass(cancel)?;
         Ok(Box::new(FakeSession { spec: ModelSpec::default(), takes: Duration::ZERO }))
     }
 
@@ -47,7 +75,7 @@ impl Loader for FakeLoader {
     }
 
     fn receipts(&self) -> &Receipts {
-        &self.0
+        &self.receipts
     }
 
     fn leave(&self) {}
@@ -58,6 +86,9 @@ struct House {
     board: Arc<Board>,
     threads: Arc<Threads>,
     servers: Arc<Servers>,
+    slow: Arc<Slow>,
+    /// The model room that was built last.
+    model: Arc<Mutex<Option<Addr<Model>>>>,
     /// When the model room was built, each time.
     built: Arc<Mutex<Vec<Instant>>>,
     left: oneshot::Receiver<i32>,
@@ -79,17 +110,21 @@ impl House {
         let address = listener.local_addr().unwrap();
         let board = Board::new(Arc::clone(&config), address, "fake".into(), "0".into(), Arc::clone(&metrics));
         let threads = Threads::start(1, 8, Arc::new(|_, _| {})).unwrap();
+        let slow = Arc::<Slow>::default();
+        let receipts = Receipts::new(Arc::new(StateDirectory::in_memory()), "0");
         let parts = ModelParts {
             config,
             threads: Arc::clone(&threads),
             metrics,
             shelf: Arc::new(Shelf::default()),
-            loader: Arc::new(FakeLoader(Receipts::new(Arc::new(StateDirectory::in_memory()), "0"))),
+            loader: Arc::new(FakeLoader { receipts, slow: Arc::clone(&slow) }),
             name: "fake".into(),
             board: Arc::clone(&board),
             bench: Arc::default(),
         };
         let built = Arc::<Mutex<Vec<Instant>>>::default();
+        let room = Arc::<Mutex<Option<Addr<Model>>>>::default();
+        let latest = Arc::clone(&room);
         let servers = Arc::<Servers>::default();
         let (model_built, web_board, web_servers) = (Arc::clone(&built), Arc::clone(&board), Arc::clone(&servers));
         let (alert_board, monitor_board) = (Arc::clone(&board), Arc::clone(&board));
@@ -97,7 +132,10 @@ impl House {
         let factories = Factories {
             model: Box::new(move |obituary, supervisor| {
                 model_built.lock().unwrap().push(Instant::now());
-                Model::new(parts.clone(), supervisor.clone().recipient(), supervisor.recipient(), obituary).start()
+                let events = supervisor.clone().recipient();
+                let model = Model::new(parts.clone(), events, supervisor.recipient(), obituary).start();
+                *latest.lock().unwrap() = Some(model.clone());
+                model
             }),
             web: Box::new(move |obituary| {
                 let server: ServerFactory = Arc::new(|listener, _| {
@@ -127,7 +165,35 @@ impl House {
             notifier: crate::notify::Notifier::default(),
         };
         let supervisor = Supervisor::new(ground, factories).start();
-        House { supervisor, board, threads, servers, built, left, _file: file }
+        House { supervisor, board, threads, servers, slow, model: room, built, left, _file: file }
+    }
+
+    /// Begins a load, which waits at the door.
+    async fn begin_load(&self) -> oneshot::Receiver<Told> {
+        self.slow.is_closed.store(true, Ordering::SeqCst);
+        let (reply, told) = oneshot::channel();
+        self.board.door().unwrap().load.do_send(Load { reply });
+        while self.slow.waiting.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        told
+    }
+
+    /// A request, and the generation of the sessions that answer it.
+    fn ask(&self) -> oneshot::Receiver<Reply> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            deadline: std::time::Instant::now() + Duration::from_secs(600),
+            cancel: Arc::default(),
+            reply,
+            asker: Asker::Client,
+            queued: std::time::Instant::now(),
+            place: None,
+        };
+        self.board.door().unwrap().infer.do_send(Infer(job));
+        answer
     }
 
     async fn wait_ready(&self) {
@@ -192,5 +258,68 @@ async fn whoever_asks_for_a_change_finds_it_on_the_board() {
     door.load.do_send(Load { reply });
     assert_eq!(told.await, Ok(Ok(())));
     assert_eq!(house.board.published().status.readiness(), Ok(()));
+    house.end().await;
+}
+
+#[actix_rt::test]
+async fn while_another_model_is_loaded_whoever_comes_is_answered_by_the_one_before() {
+    let house = House::build(|_| {});
+    house.wait_ready().await;
+    let told = house.begin_load().await;
+    // They come by the clock, whether or not the one before was answered; and the load ends when all of them were.
+    let mut answers = Vec::new();
+    for _ in 0..50 {
+        answers.push(house.ask());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for answer in answers {
+        let reply = answer.await.unwrap();
+        assert_eq!((reply.generation, reply.result.is_ok()), (1, true));
+    }
+    assert_eq!(house.slow.waiting.load(Ordering::SeqCst), 1, "it is being loaded all the while");
+    house.slow.is_closed.store(false, Ordering::SeqCst);
+    assert_eq!(told.await, Ok(Ok(())));
+    let reply = house.ask().await.unwrap();
+    assert_eq!((reply.generation, reply.result.is_ok()), (2, true));
+    house.end().await;
+}
+
+#[actix_rt::test]
+async fn a_model_that_is_taken_out_while_another_one_is_loaded_stays_out() {
+    let house = House::build(|_| {});
+    house.wait_ready().await;
+    let told = house.begin_load().await;
+    assert_eq!(house.board.door().unwrap().unload.send(Unload).await, Ok(true));
+    house.slow.is_closed.store(false, Ordering::SeqCst);
+    assert!(told.await.is_err(), "nobody wants that load any more");
+    assert!(house.ask().await.unwrap().result.is_err());
+    assert_eq!(house.board.published().status.model, ModelState::Unloaded);
+    house.end().await;
+}
+
+#[actix_rt::test]
+async fn an_abort_ends_a_load_beside_the_engine() {
+    let house = House::build(|_| {});
+    house.wait_ready().await;
+    let told = house.begin_load().await;
+    house.threads.abort();
+    assert!(matches!(told.await, Ok(Err(_)) | Err(_)));
+    house.end().await;
+}
+
+#[actix_rt::test]
+async fn once_a_stop_has_begun_nothing_is_measured_and_what_an_operator_wants_is_done() {
+    let candidate = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(candidate.path(), b"a quantised model").unwrap();
+    let house = House::build(|config| config.model.quantized_path = Some(candidate.path().to_owned()));
+    house.wait_ready().await;
+    let (room, door) = (house.model.lock().unwrap().clone().unwrap(), house.board.door().unwrap());
+    assert_eq!(door.qualify.send(Requalify).await.unwrap(), Ok(()));
+    room.send(EndSwaps).await.unwrap();
+    assert!(door.qualify.send(Requalify).await.unwrap().unwrap_err().contains("stopping"));
+    let (reply, told) = oneshot::channel();
+    door.load.do_send(Load { reply });
+    assert_eq!(told.await, Ok(Ok(())));
+    assert!(house.ask().await.unwrap().result.is_ok());
     house.end().await;
 }

@@ -55,6 +55,17 @@ fn a_classifier_is_counted_by_its_best_class_whatever_its_labels() {
 }
 
 #[test]
+fn the_same_best_class_is_no_agreement_where_the_scores_are_far_off() {
+    // Two values a row of which the second is always larger, as of a regression: both argmaxes are the same.
+    let float = vec![tensor("y", &[2, 2], &[1.0, 10.0, 2.0, 20.0])];
+    let near_by = compare(&[(float.clone(), vec![tensor("y", &[2, 2], &[1.5, 9.0, 2.5, 21.0])])]);
+    assert_eq!((near_by.value(), near_by.text().as_str()), (1.0, "the same best class in 2 of 2 rows"));
+    let far = compare(&[(float, vec![tensor("y", &[2, 2], &[0.0, 2.0, 0.0, 4.0])])]);
+    assert!(near(far.value(), 0.198) || far.value() < 0.25, "{}", far.value());
+    assert!(far.text().starts_with("the same best class in 2 of 2 rows, and scores whose normalised error is 0.8"));
+}
+
+#[test]
 fn scores_that_are_no_numbers_agree_with_nothing() {
     let float = vec![tensor("y", &[1, 3], &[0.0, 1.0, 0.0])];
     let other = vec![tensor("y", &[1, 3], &[0.0, f32::NAN, 0.0])];

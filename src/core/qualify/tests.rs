@@ -113,6 +113,7 @@ fn key() -> Key {
         runtime: "1.31.1".to_owned(),
         cpu: "x86_64 avx2".to_owned(),
         threads: 1,
+        session: String::new(),
         samples: "c".to_owned(),
     }
 }
@@ -127,6 +128,7 @@ fn a_receipt_stands_for_its_key_only() {
         Key { runtime: "x".to_owned(), ..key() },
         Key { cpu: "x".to_owned(), ..key() },
         Key { threads: 2, ..key() },
+        Key { session: "x".to_owned(), ..key() },
         Key { samples: "x".to_owned(), ..key() },
     ];
     assert!(others.iter().all(|other| !stands(other)));
@@ -153,13 +155,23 @@ fn a_candidate_takes_and_gives_what_the_original_does() {
     let (x, y) = (spec("x", DataType::Fp32, &[-1, 3]), spec("y", DataType::Fp32, &[-1, 10]));
     let original = model(x.clone(), y.clone());
     assert_eq!(same_interface(&original, &original), Ok(()));
-    assert_eq!(same_interface(&original, &model(spec("x", DataType::Fp32, &[1, 3]), y.clone())), Ok(()));
+    // One that takes more than the original does is as good, and what an answer will be like need not be known beforehand.
+    let fixed = model(spec("x", DataType::Fp32, &[1, 3]), y.clone());
+    assert_eq!(same_interface(&fixed, &original), Ok(()));
+    assert_eq!(same_interface(&original, &model(x.clone(), spec("y", DataType::Fp32, &[1, 10]))), Ok(()));
+    assert_eq!(same_interface(&original, &model(x.clone(), spec("y", DataType::Fp32, &[-1, -1]))), Ok(()));
+    let optional = TensorSpec { optional: true, ..spec("z", DataType::Fp32, &[1]) };
+    let with_optional =
+        ModelSpec { inputs: vec![x.clone(), optional], outputs: vec![y.clone()], ..ModelSpec::default() };
+    assert_eq!(same_interface(&original, &with_optional), Ok(()));
     let more = ModelSpec {
         inputs: vec![x.clone(), spec("z", DataType::Fp32, &[1])],
         outputs: vec![y.clone()],
         ..ModelSpec::default()
     };
+    assert!(same_interface(&with_optional, &more).unwrap_err().contains("wants an input 'z'"));
     for (other, words) in [
+        (fixed, "[1, 3] instead of [-1, 3]"),
         (model(spec("in", DataType::Fp32, &[-1, 3]), y.clone()), "no input 'x'"),
         (model(spec("x", DataType::Uint8, &[-1, 3]), y.clone()), "another type"),
         (model(spec("x", DataType::Fp32, &[-1, 4]), y), "[-1, 4] instead of [-1, 3]"),

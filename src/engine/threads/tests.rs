@@ -126,3 +126,46 @@ fn a_thread_that_panics_says_so_and_its_successor_takes_what_waits() {
     threads.close();
     assert!(threads.join(Instant::now() + PATIENCE));
 }
+
+#[test]
+fn work_beside_the_queue_goes_one_after_another_and_the_queue_goes_on_meanwhile() {
+    let threads = Threads::start(1, 4, Arc::new(|_, _| {})).unwrap();
+    let (said, heard) = mpsc::channel();
+    let (go_on, held) = mpsc::channel::<()>();
+    let told = said.clone();
+    let first: BesideWork = Box::new(move |_| {
+        told.send("first").unwrap();
+        held.recv().unwrap();
+        told.send("first has ended").unwrap();
+    });
+    threads.beside("first", first).unwrap();
+    threads.beside("second", Box::new(move |_| said.send("second").unwrap())).unwrap();
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok("first"));
+    let (waiting, _cancel, answer) = job(Asker::Client, &Gate::new(1));
+    threads.send(Work::Run(waiting)).map_err(drop).unwrap();
+    assert_eq!(answer.blocking_recv().unwrap().result.unwrap_err(), RunError::NoModel, "it was answered");
+    assert_eq!((threads.busy_until(), heard.try_recv().is_err()), (None, true));
+    go_on.send(()).unwrap();
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok("first has ended"));
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok("second"));
+    threads.close();
+    assert!(threads.join(Instant::now() + PATIENCE));
+}
+
+#[test]
+fn an_abort_ends_work_beside_the_queue_and_lets_none_begin() {
+    let threads = Threads::start(1, 4, Arc::new(|_, _| {})).unwrap();
+    let (begun, heard) = mpsc::channel();
+    let work: BesideWork = Box::new(move |cancel| {
+        begun.send(()).unwrap();
+        while cancel.reason().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    threads.beside("ended", work).unwrap();
+    threads.beside("never", Box::new(|_| panic!("it was begun after an abort"))).unwrap();
+    heard.recv_timeout(PATIENCE).unwrap();
+    threads.close();
+    threads.abort();
+    assert!(threads.join(Instant::now() + PATIENCE));
+}
