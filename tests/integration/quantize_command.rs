@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use edge_service::onnx::file;
 use serde_json::Value;
 use zip::write::SimpleFileOptions;
 
@@ -314,4 +315,21 @@ fn the_original_takes_the_place_of_what_could_not_be_made() {
     let good = bench.run(&digits(), &["--calibration", &frames(), "--limit", "8", "--no-search", "--or-original"]);
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
     assert!(std::fs::metadata(bench.at("out.onnx")).unwrap().len() < 700_000, "{}", text(&good.stderr));
+}
+
+#[test]
+fn a_perceptron_gets_the_scales_that_this_box_runs_faster_and_the_report_says_so() {
+    let bench = Bench::new();
+    let model = repository("target/fixtures/quantize/mlp.onnx");
+    let values: Vec<f32> = (0..32 * 32).map(|place| ((place * 7919 % 1000) as f32 - 500.0) / 250.0).collect();
+    let samples = bench.npz("samples.npz", "x", &[32, 32], &values);
+    let report = bench.report(&model, &["--calibration", &samples]);
+    let one_a_weight = report["why"].as_str().unwrap().ends_with("one scale a weight, faster on this box");
+    let made = file::read(&bench.at("out.onnx")).unwrap();
+    let tensors = made.graph.unwrap().initializer;
+    let scales: Vec<usize> =
+        tensors.iter().filter(|tensor| tensor.label().ends_with("_scale")).map(|tensor| tensor.dims.len()).collect();
+    assert_eq!(scales, [if one_a_weight { 0 } else { 1 }; 3], "{}", report["why"]);
+    let asked = bench.report(&model, &["--calibration", &samples, "--per-tensor"]);
+    assert!(!asked["why"].as_str().unwrap().contains("faster on this box"), "{}", asked["why"]);
 }

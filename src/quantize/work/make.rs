@@ -57,6 +57,7 @@ pub fn make(order: &Order, source_sha256: &str, lab: &Lab, cpu: &Cpu, watch: &dy
     let model = stored.open().map_err(Failure::Made)?;
     let form = form::best(order, &bench, model, &means, split.report.path.is_some(), watch)?;
     let search = searched_at.elapsed().as_secs_f64();
+    let why = why + form.why(&settings);
 
     let Form { mut rewritten, comparison, search: found, bias_corrected, without_search, .. } = match order.calibrator {
         Calibrator::Minmax if order.search.is_some() => form.widened(&bench, watch),
