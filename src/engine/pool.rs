@@ -63,12 +63,14 @@ impl SessionPool {
             state.used = state.used.saturating_sub(1);
             state.idle.push(session);
         } else if let Some((left, whoever)) = &mut state.late {
-            // Nobody may be left to take it: then it is dropped here.
-            let _ = whoever.send(session);
+            // Nobody may be left to take it: then it is dropped here, while nobody waits for the pool.
+            let refused = whoever.send(session).err();
             *left -= 1;
             if *left == 0 {
                 state.late = None;
             }
+            drop(state);
+            drop(refused);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Model files: read with the contents that lie beside them, written whole or not at all.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -225,6 +227,7 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// Writes a model whose larger contents stand in a file beside it, named by their digest: a file that another version of
 /// the model reads is never touched.
 pub fn write_beside(path: &Path, mut model: ModelProto) -> Result<(), FileError> {
+    let path = &*target(path);
     let failed = |source| FileError::Write { path: path.to_owned(), source };
     let mut contents: Vec<Bytes> = Vec::new();
     let (mut offset, mut digest) = (0usize, Sha256::new());
@@ -276,8 +279,9 @@ impl Drop for Temporary {
 /// Whether a file could be written there now, so that it is told before the work.
 pub fn probe(path: &Path) -> Result<(), FileError> {
     let try_out = || match is_special(path) {
-        true => open_special(path).map(drop),
-        false => File::create(&beside(path)?.0).map(drop),
+        // Not opened: who reads a pipe would see its end.
+        true => writable(path),
+        false => File::create(&beside(&target(path))?.0).map(drop),
     };
     try_out().map_err(|source| FileError::Write { path: path.to_owned(), source })
 }
@@ -289,6 +293,21 @@ fn is_special(path: &Path) -> bool {
 fn beside(path: &Path) -> io::Result<Temporary> {
     let name = path.file_name().ok_or(ErrorKind::InvalidFilename)?.to_string_lossy();
     Ok(Temporary(path.with_file_name(format!(".{name}.{}", std::process::id()))))
+}
+
+/// Where a file goes: a link stays, and what it leads to is replaced.
+fn target(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether this process may write there.
+fn writable(path: &Path) -> io::Result<()> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the name is terminated, and is not kept.
+    match unsafe { libc::access(name.as_ptr(), libc::W_OK) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// What is there and is no file to be replaced, such as a device or a pipe that somebody reads.
@@ -306,8 +325,7 @@ fn put(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         let mut file = open_special(path)?;
         return parts.iter().try_for_each(|part| file.write_all(part));
     }
-    // A link stays, and what it leads to is replaced.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = &target(path);
     let beside = beside(path)?;
     let mut file = File::create(&beside.0)?;
     parts.iter().try_for_each(|part| file.write_all(part))?;

@@ -1,5 +1,5 @@
-//! Measurings that were begun: one whose process ended before it did may well have been the reason, for want of memory or by
-//! a crash of the runtime, and is not begun again unasked.
+//! Measurings that were begun: one during which the process ended, twice since the box was started, may well have been the
+//! reason, for want of memory or by a crash of the runtime, and is not begun again unasked.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +15,34 @@ pub const MEASURING: &str = "measuring.json";
 const FORM: u32 = 1;
 /// How many entries it has; then the oldest is forgotten.
 const MOST: usize = 16;
+/// So often in a row it is tried: once may be a stop that came too late, or somebody's `kill`.
+const TRIES: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Begun {
     key: Key,
     process: u32,
+    /// Which start of the box it was: a power cut says nothing.
+    #[serde(default)]
+    boot: String,
+    /// How often in a row, this one included.
+    #[serde(default)]
+    times: u32,
+}
+
+impl Begun {
+    /// Whether its process ended before it did, since the box was started.
+    fn is_cut_off(&self) -> bool {
+        // In a container every process after a restart may have the number of the one before.
+        let own = self.process == std::process::id();
+        self.boot == boot() && (own || !Path::new("/proc").join(self.process.to_string()).exists())
+    }
+}
+
+/// What tells this start of the box from any other; empty where the system does not say.
+fn boot() -> String {
+    let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    told.trim().to_owned()
 }
 
 /// Measurings under way, in the state directory.
@@ -58,20 +81,20 @@ impl Attempts {
         let mut own = self.own();
         own.push(key.clone());
         self.change(|all| {
+            let before = all.iter().find(|begun| begun.key == *key && begun.is_cut_off());
+            let times = before.map_or(0, |begun| begun.times) + 1;
             all.retain(|begun| begun.key != *key);
-            all.push(Begun { key: key.clone(), process: std::process::id() });
+            all.push(Begun { key: key.clone(), process: std::process::id(), boot: boot(), times });
         });
         Attempt { attempts: self, key: key.clone() }
     }
 
-    /// Whether the last measuring of this ended with its process.
+    /// Whether the last measurings of this ended with their process.
     pub fn was_cut_off(&self, key: &Key) -> bool {
         let own = self.own();
-        let is_over = |process: u32| {
-            // In a container every process after a restart may have the number of the one before.
-            process == std::process::id() || !Path::new("/proc").join(process.to_string()).exists()
-        };
-        !own.contains(key) && self.all().iter().any(|begun| begun.key == *key && is_over(begun.process))
+        let all = self.all();
+        let mut cut_off = all.iter().filter(|begun| begun.times >= TRIES && begun.is_cut_off());
+        !own.contains(key) && cut_off.any(|begun| begun.key == *key)
     }
 
     /// Forgets that measurings of a candidate ended so.
@@ -133,13 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn one_whose_process_ended_before_it_did_is_known_to_the_next_until_it_is_forgotten() {
+    fn one_during_which_the_process_ended_twice_is_known_to_the_next_until_it_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
-        let first = at(folder.path());
-        assert!(!first.was_cut_off(&key("a")));
         // As where the process ends: nothing is dropped.
-        std::mem::forget(first.begin(&key("a")));
-        assert!(!first.was_cut_off(&key("a")), "it is under way");
+        for _ in 0..2 {
+            let process = at(folder.path());
+            assert!(!process.was_cut_off(&key("a")), "once may be anything");
+            std::mem::forget(process.begin(&key("a")));
+            assert!(!process.was_cut_off(&key("a")), "it is under way");
+        }
         let next = at(folder.path());
         assert!(next.was_cut_off(&key("a")) && !next.was_cut_off(&key("b")));
         next.forget("a");
@@ -167,8 +192,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let attempts = at(folder.path());
         // The first process of the system or the container.
-        attempts.change(|all| all.push(Begun { key: key("a"), process: 1 }));
-        attempts.change(|all| all.push(Begun { key: key("b"), process: u32::MAX }));
+        let begun = |name: &str, process| Begun { key: key(name), process, boot: boot(), times: TRIES };
+        attempts.change(|all| all.push(begun("a", 1)));
+        attempts.change(|all| all.push(begun("b", u32::MAX)));
+        attempts.change(|all| all.push(Begun { boot: "before the power came back".into(), ..begun("c", u32::MAX) }));
         assert!(!attempts.was_cut_off(&key("a")) && attempts.was_cut_off(&key("b")));
+        assert!(!attempts.was_cut_off(&key("c")));
     }
 }

@@ -126,22 +126,32 @@ impl Weight {
         Some(Weight { affines: ranges.iter().map(affine).collect(), values, shape, axis, integer: form.integer })
     }
 
-    /// Makes scales larger where a bias in steps of `input * scale` would not fit 32 bits. With `refine`, a channel whose
-    /// weights are all 0, so that any scale will do, gets one in whose steps its bias can be told.
-    pub fn make_room(&mut self, bias: &[f32], input: f32, refine: bool) {
-        let largest = |values: &[f32]| values.iter().fold(0.0f64, |most, value| most.max(f64::from(value.abs())));
-        let steps = f64::from(i32::MAX) - f64::from(i32::MIN + 1);
-        if refine && self.axis.is_some() {
-            let mut empty = vec![true; self.affines.len()];
-            runs(&self.values, &self.shape, self.axis).for_each(|(run, channel)| {
-                empty[channel] &= run.iter().all(|value| *value == 0.0);
-            });
-            let channels = self.affines.iter_mut().zip(empty).zip(bias);
-            for ((affine, _), bias) in channels.filter(|((_, empty), bias)| *empty && **bias != 0.0) {
-                let scale = f64::from(bias.abs()) / (f64::from(input) * FINE_STEPS);
-                affine.scale = (scale as f32).clamp(f32::MIN_POSITIVE, 1.0);
+    /// Gives channels whose weights are all 0, so that any scale will do, one in whose steps all of their biases can be told:
+    /// each comes with the scale of the input that it is beside.
+    pub fn settle_empty<'b>(&mut self, biases: impl Iterator<Item = (&'b [f32], f32)>) {
+        let mut empty = vec![self.axis.is_some(); self.affines.len()];
+        for (run, channel) in runs(&self.values, &self.shape, self.axis) {
+            empty[channel] &= run.iter().all(|value| *value == 0.0);
+        }
+        if !empty.contains(&true) {
+            return;
+        }
+        let mut wanted = vec![0.0f64; self.affines.len()];
+        for (bias, input) in biases {
+            for (wanted, bias) in wanted.iter_mut().zip(bias) {
+                *wanted = wanted.max(f64::from(bias.abs()) / (f64::from(input) * FINE_STEPS));
             }
         }
+        let channels = self.affines.iter_mut().zip(empty).zip(wanted);
+        for ((affine, _), wanted) in channels.filter(|((_, empty), wanted)| *empty && *wanted > 0.0) {
+            affine.scale = (wanted as f32).clamp(f32::MIN_POSITIVE, 1.0);
+        }
+    }
+
+    /// Makes scales larger where a bias in steps of `input * scale` would not fit 32 bits.
+    pub fn make_room(&mut self, bias: &[f32], input: f32) {
+        let largest = |values: &[f32]| values.iter().fold(0.0f64, |most, value| most.max(f64::from(value.abs())));
+        let steps = f64::from(i32::MAX) - f64::from(i32::MIN + 1);
         for (channel, affine) in self.affines.iter_mut().enumerate() {
             let most = match self.axis {
                 Some(_) => f64::from(bias.get(channel).copied().unwrap_or_default().abs()),
@@ -255,7 +265,7 @@ mod tests {
         let mut weight = Weight::new(&tensor, form).unwrap();
         let before = weight.affines.clone();
         let values = [1000.0, 1.0];
-        weight.make_room(&values, 1e-4, false);
+        weight.make_room(&values, 1e-4);
         assert!(weight.affines[0].scale > before[0].scale && weight.affines[1] == before[1]);
         let (numbers, scales) = bias(&values, 1e-4, &weight);
         assert!(numbers[0] < i32::MAX && numbers[0] > i32::MAX - 1_000_000, "{numbers:?}");

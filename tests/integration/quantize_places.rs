@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use edge_service::onnx::file;
 use edge_service::onnx::proto::{
@@ -69,7 +69,12 @@ fn what_is_no_file_takes_the_report_and_stays() {
     assert!(Command::new("mkfifo").arg(bench.at("pipe")).status().unwrap().success());
     let (code, said, _) = run(&bench, &digits(), &["--output", "other.onnx", "--report", "pipe"]);
     assert!(code == Some(74) && said.contains("pipe cannot be written"), "a pipe that nobody reads: {said}");
-    assert_eq!(bench.names(), ["out.onnx", "pipe"]);
+    assert_eq!(bench.names(), ["other.onnx", "out.onnx", "pipe"]);
+    let reader = Command::new("cat").arg(bench.at("pipe")).stdout(Stdio::piped()).spawn().unwrap();
+    let (code, said, _) = run(&bench, &digits(), &["--output", "other.onnx", "--report", "pipe"]);
+    assert_eq!(code, Some(0), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&reader.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(report["method"], "static");
 }
 
 /// A product whose weights lie in a file beside, and a sum with a constant that lies there too.

@@ -130,6 +130,11 @@ fn resizing_of_opset_10_keeps_its_neighbours() {
             net.op("Resize", &[c, &scales], &[])
         }));
     }
+    picture(&between(10, |net, c| {
+        let halves = net.constant(&[4], &[0.5, 0.5, 1.0, 1.0]);
+        let scales = net.op("Add", &[&halves, &halves], &[]);
+        net.op("Resize", &[c, &scales], &[])
+    }));
     let mixed = between(10, |net, c| {
         let scales = net.constant(&[4], &[1.0, 1.0, 0.5, 2.0]);
         net.op("Resize", &[c, &scales], &[])
@@ -155,7 +160,9 @@ fn resizing_and_padding_of_named_axes_is_that_of_the_same_axes() {
             let tensor = edge_service::onnx::proto::TensorProto::of_integers(name, &values[..count]);
             net.graph.initializer.push(tensor);
         }
-        net.op("Pad", &[c, "pads", "", "axes"], &[])
+        let factor = net.constant(&[8], &[1.5; 8]);
+        let wide = net.op("Mul", &[&factor, c], &[]);
+        net.op("Pad", &[&wide, "pads", "", "axes"], &[])
     }));
 }
 
@@ -186,6 +193,22 @@ fn biases_fit_beside_weights_that_are_tiny_or_all_zero() {
         let made = model(net, &PICTURE, &[&c], 17);
         quantised(&made, &random_inputs(11, &PICTURE, 255.0), &settings);
     }
+}
+
+#[test]
+fn weights_of_zeros_that_two_convolutions_share_tell_both_biases() {
+    let mut net = net();
+    let mut weights: Vec<f32> = (0..8 * 27).map(|place| ((place * 37 % 101) as f32 - 50.0) / 250.0).collect();
+    weights[..27].fill(0.0);
+    let weight = net.constant(&[8, 3, 3, 3], &weights);
+    let results: Vec<String> = [100.0, 0.001]
+        .map(|first| {
+            let bias = net.constant(&[8], &[first, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]);
+            net.op("Conv", &["x", &weight, &bias], &[("pads", &[1; 4])])
+        })
+        .to_vec();
+    let outputs: Vec<&str> = results.iter().map(String::as_str).collect();
+    quantised(&model(net, &PICTURE, &outputs, 17), &random_inputs(11, &PICTURE, 1.0), &Settings::default());
 }
 
 #[test]

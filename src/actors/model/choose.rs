@@ -94,7 +94,7 @@ fn look(config: &ModelConfig, loader: &SessionLoader) -> (Standing, Option<(Path
 }
 
 fn cut_off() -> String {
-    "the last attempt ended with its process, for want of memory or by a crash of the runtime: POST /api/v1/qualify or \
+    "the process ended twice while it was measured, for want of memory or by a crash of the runtime: POST /api/v1/qualify or \
      `edge-service qualify` measures it again"
         .to_owned()
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::LoadFinished;
 use super::actor::{Model, Waiter};
@@ -17,6 +17,8 @@ use crate::metrics::seconds;
 
 /// The longest that an exchange should take: it moves a few pointers.
 const EXCHANGE: Duration = Duration::from_secs(1);
+/// How long sessions that were in use at the exchange are waited for, so that they are dropped beside the engine.
+const LATE: Duration = Duration::from_secs(5);
 /// The wait before a queue that was full is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -106,10 +108,12 @@ fn exchange(
     // An exchange that never came about leaves nothing to drop.
     let Ok(Installed { before, late, .. }) = replaced.recv() else { return };
     drop(before);
+    // The next load waits for this one: a run that goes on for long ends its session itself.
+    let until = Instant::now() + LATE;
     loop {
         match late.recv_timeout(Duration::from_millis(50)) {
             Ok(session) => drop(session),
-            Err(RecvTimeoutError::Timeout) if cancel.reason().is_none() => {}
+            Err(RecvTimeoutError::Timeout) if cancel.reason().is_none() && Instant::now() < until => {}
             Err(_) => break,
         }
     }

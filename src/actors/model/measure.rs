@@ -149,7 +149,7 @@ impl Bench {
             lower_priority();
             // Nothing is ever sent: it ends with its sender.
             before.map(|before| before.recv());
-            if let Some(sha256) = hash(&teller.candidate).ok().filter(|_| anew) {
+            if anew && let Ok(sha256) = hash(&teller.candidate) {
                 loader.receipts().forgive(&sha256);
                 loader.receipts().forget(&sha256);
             }
@@ -186,8 +186,12 @@ impl Bench {
 
 /// Whoever serves goes before this thread and those that it makes.
 pub fn lower_priority() {
-    // SAFETY: the call takes numbers only; 0 is the calling thread, which Linux ranks by itself. It is a wish.
-    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+    // SAFETY: the calls take numbers only; 0 is the calling thread, which Linux ranks by itself. It is a wish, and one who
+    // began lower stays there.
+    let _ = unsafe {
+        let own = libc::getpriority(libc::PRIO_PROCESS, 0);
+        libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS.max(own))
+    };
 }
 
 #[cfg(test)]

@@ -68,7 +68,9 @@ impl Model {
         let is_measuring = standing == Standing::Measuring;
         self.set_standing(standing);
         if is_measuring && !self.begin_measuring(false, context) {
-            self.set_standing(Standing::Unmeasured { reason: "the system gives no thread for it".to_owned() });
+            let stops = self.stopping || self.swaps_over;
+            let reason = if stops { "the service is stopping" } else { "the system gives no thread for it" };
+            self.set_standing(Standing::Unmeasured { reason: reason.to_owned() });
         }
     }
 

@@ -109,7 +109,7 @@ impl House {
         let metrics = Metrics::new("fake", "0").unwrap();
         let address = listener.local_addr().unwrap();
         let board = Board::new(Arc::clone(&config), address, "fake".into(), "0".into(), Arc::clone(&metrics));
-        let threads = Threads::start(1, 8, Arc::new(|_, _| {})).unwrap();
+        let threads = Threads::start(1, 64, Arc::new(|_, _| {})).unwrap();
         let slow = Arc::<Slow>::default();
         let receipts = Receipts::new(Arc::new(StateDirectory::in_memory()), "0");
         let parts = ModelParts {

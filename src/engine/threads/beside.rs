@@ -31,7 +31,10 @@ impl Threads {
             }
         })?;
         *last = Some(wait);
-        self.handles().push(thread);
+        let mut handles = self.handles();
+        // One that has ended keeps its stack until it is joined or let go.
+        handles.retain(|handle| !handle.is_finished());
+        handles.push(thread);
         Ok(())
     }
 }

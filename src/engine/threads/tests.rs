@@ -169,3 +169,16 @@ fn an_abort_ends_work_beside_the_queue_and_lets_none_begin() {
     threads.abort();
     assert!(threads.join(Instant::now() + PATIENCE));
 }
+
+#[test]
+fn threads_beside_the_queue_that_have_ended_are_let_go() {
+    let threads = threads(1);
+    for _ in 0..20 {
+        threads.beside("short", Box::new(|_| {})).unwrap();
+        // The engine's own goes on.
+        wait_until("it ends", || threads.handles().iter().filter(|handle| !handle.is_finished()).count() == 1);
+    }
+    assert!(threads.handles().len() <= 2, "each that has ended keeps its stack");
+    threads.close();
+    assert!(threads.join(Instant::now() + PATIENCE));
+}

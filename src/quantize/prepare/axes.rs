@@ -46,8 +46,14 @@ fn ranks(graph: &GraphProto) -> HashMap<String, usize> {
         let rank = match node.operator() {
             "Conv" => node.source(1).and_then(|name| weights.get(name)).copied(),
             "Relu" | "Clip" | "Sigmoid" | "HardSwish" | "HardSigmoid" | "LeakyRelu" | "Tanh" | "Identity"
-            | "Resize" | "Pad" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "BatchNormalization" | "Concat"
-            | "Add" | "Mul" => node.source(0).and_then(|name| ranks.get(name)).copied(),
+            | "Resize" | "Pad" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "BatchNormalization" | "Concat" => {
+                node.source(0).and_then(|name| ranks.get(name)).copied()
+            }
+            // The smaller one is spread over the larger.
+            "Add" | "Mul" => {
+                let rank = |place| node.source(place).and_then(|name| ranks.get(name).or_else(|| weights.get(name)));
+                rank(0).max(rank(1)).filter(|_| rank(0).is_some() && rank(1).is_some()).copied()
+            }
             _ => None,
         };
         if let Some((rank, result)) = rank.zip(node.result(0)) {

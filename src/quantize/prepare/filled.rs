@@ -7,7 +7,7 @@ use crate::onnx::graph::Index;
 use crate::onnx::proto::{ElementType, GraphProto, NodeProto, TensorProto};
 
 /// The most elements that are written out in all: a small file can describe more than there is memory.
-const MOST: usize = 1 << 27;
+const MOST: usize = 1 << 25;
 
 /// Writes such weights out.
 pub(super) fn fill(graph: &mut GraphProto) {

@@ -158,14 +158,12 @@ impl Upgrade<'_> {
     }
 
     /// The runtime's nearest neighbour of opset 10 is the one above where an axis shrinks and the one below where it grows; later
-    /// ones have one rule for all axes.
+    /// ones have one rule for all axes. Factors that are computed are those of exporters, which let axes grow.
     fn check_nearest(&self, node: &NodeProto) -> Result<(), String> {
         let grows = |factors: Vec<f32>| factors.iter().any(|factor| *factor > 1.0);
-        let one_rule = self.factors(node).is_some_and(|factors| !self.shrinks(node) || !grows(factors));
+        let two_rules = self.shrinks(node) && self.factors(node).is_some_and(grows);
         match node.text("mode").unwrap_or("nearest") {
-            "nearest" if !one_rule => {
-                Err("Resize to the nearest, up and down at once or by computed factors".to_owned())
-            }
+            "nearest" if two_rules => Err("Resize to the nearest, up and down at once".to_owned()),
             _ => Ok(()),
         }
     }

@@ -93,11 +93,19 @@ impl<'a> Emitter<'a> {
             }
         }
         self.weights = weights;
-        for (node, patch) in self.graph.node.iter().zip(&self.plan.patches) {
-            let Ok(patch) = patch else { continue };
-            let Some((bias, input, key)) = self.bias(node, &patch.edits) else { continue };
-            if let Some(weight) = self.weights.get_mut(&key) {
-                weight.make_room(&bias, input.scale, self.settings.refine);
+        let patched = self.graph.node.iter().zip(&self.plan.patches);
+        let patched = patched.filter_map(|(node, patch)| Some((node, patch.as_ref().ok()?)));
+        let biases: Vec<_> = patched.filter_map(|(node, patch)| self.bias(node, &patch.edits)).collect();
+        if self.settings.refine {
+            // All who read a weight have a say in what its empty channels are worth.
+            for (key, weight) in &mut self.weights {
+                let own = biases.iter().filter(|(_, _, read)| read == key);
+                weight.settle_empty(own.map(|(bias, input, _)| (bias.as_slice(), input.scale)));
+            }
+        }
+        for (bias, input, key) in &biases {
+            if let Some(weight) = self.weights.get_mut(key) {
+                weight.make_room(bias, input.scale);
             }
         }
     }
