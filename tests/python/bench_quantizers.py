@@ -30,6 +30,8 @@ SAMPLES = 16
 ROUNDS = 40
 # How often sessions are made anew: where its weights come to lie in memory makes a session some percent faster or slower.
 SESSIONS = 5
+# How often each file is made, by turns.
+TURNS = 3
 FORMS = ("fp32", "ours", "python_default", "python_best")
 
 
@@ -183,14 +185,21 @@ def detector():
         return onnx.load(found / "model.onnx"), ("image", np.load(found / "pictures.npz")["image"][:, None])
 
 
-def measured(command, peak):
-    """Run a command; return seconds, and its peak memory in MB, which `peak` finds in what it printed."""
-    begun = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - begun
-    if done.returncode:
-        sys.exit(f"bench: {command[:3]} failed: {done.stderr[-500:]}")
-    return seconds, peak(done.stdout)
+def measured(commands):
+    """Run commands by turns; return for each the median of its seconds, and its peak memory in MB.
+
+    A command comes with what finds that memory in what it printed, and seconds of it that are told apart.
+    """
+    costs = {name: [] for name in commands}
+    for _ in range(TURNS):
+        for name, (command, peak, apart) in commands.items():
+            begun = time.perf_counter()
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            seconds = time.perf_counter() - begun
+            if done.returncode:
+                sys.exit(f"bench: {command[:3]} failed: {done.stderr[-500:]}")
+            costs[name].append((seconds - apart(), peak(done.stdout)))
+    return {name: sorted(all_of_it)[len(all_of_it) // 2] for name, all_of_it in costs.items()}
 
 
 PYTHON_TOOL = """
@@ -267,13 +276,13 @@ def bench(binary, folder, name, method, search):
     report = folder / f"{name}.json"
     command = [binary, "quantize", "--model", model, "--output", paths["ours"], "--calibration", samples, "--method", method]
     command += ["--report", report] + ([] if search else ["--no-search"])
-    seconds, memory = measured(command, lambda _: json.loads(report.read_text())["peak_memory_bytes"] / 1e6)
-    told = json.loads(report.read_text())
-    costs = {"ours": (seconds - (told["seconds"]["search"] if search else 0), memory)}
+    told = lambda: json.loads(report.read_text())
+    searched = lambda: told()["seconds"]["search"] if search else 0
+    commands = {"ours": (command, lambda _: told()["peak_memory_bytes"] / 1e6, searched)}
     for how in ("default", "best"):
-        form = f"python_{how}"
-        command = [sys.executable, "-c", PYTHON_TOOL, model, samples, paths[form], how, method]
-        costs[form] = measured(command, lambda said: int(said.split()[-1]) * 1024 / 1e6)
+        command = [sys.executable, "-c", PYTHON_TOOL, model, samples, paths[f"python_{how}"], how, method]
+        commands[f"python_{how}"] = (command, lambda said: int(said.split()[-1]) * 1024 / 1e6, lambda: 0)
+    costs = measured(commands)
     with np.load(folder / f"{name}.others.npz") as arrays:
         input_name = arrays.files[0]
         others = [{input_name: x} for x in arrays[input_name]]
