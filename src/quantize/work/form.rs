@@ -24,8 +24,8 @@ use crate::quantize::{Method, Range, Rewritten, Settings, rewrite};
 const PAYS: f64 = 0.98;
 /// The most channels of an entry that is tried in float.
 const FEW: i64 = 4;
-/// Another form is taken where the lower end of the interval of the speed-up is this or more, and the agreement reaches the
-/// target and loses no more than a little.
+/// Another form is taken where the lower end of the interval of the speed-up is this or more, and the agreement loses nothing,
+/// or reaches the target and loses no more than a little.
 const FASTER: f64 = 1.03;
 const LITTLE: f64 = 0.005;
 /// How long that is raced, and in how many pairs.
@@ -161,8 +161,9 @@ impl Form {
     }
 
     /// How else it could be made, which some boxes run faster: with its entry in float; dynamic with one scale a weight, which
-    /// counts where products are small.
-    fn others(&self) -> Vec<Settings> {
+    /// counts where products are small. With each comes what it may lose of the agreement: of the first, which can only be
+    /// nearer, what chance makes of it.
+    fn others(&self) -> Vec<(Settings, f64)> {
         let entry = entry(&self.rewritten, &self.float);
         let settings = |change: &dyn Fn(&mut Settings)| {
             let mut settings = self.settings.clone();
@@ -171,10 +172,10 @@ impl Form {
         };
         let mut others = Vec::new();
         if !entry.is_empty() {
-            others.push(settings(&|settings| settings.faster_in_float.clone_from(&entry)));
+            others.push((settings(&|settings| settings.faster_in_float.clone_from(&entry)), LITTLE));
         }
         if self.settings.method == Method::Dynamic && self.settings.per_channel {
-            others.push(settings(&|settings| settings.per_channel = false));
+            others.push((settings(&|settings| settings.per_channel = false), 0.0));
         }
         others
     }
@@ -184,13 +185,13 @@ impl Form {
         self.others().into_iter().fold(self, |form, settings| form.or_by(settings, target, bench, watch))
     }
 
-    fn or_by(self, settings: Settings, target: f64, bench: &Bench<'_>, watch: &dyn Watch) -> Form {
+    fn or_by(self, (settings, loses): (Settings, f64), target: f64, bench: &Bench<'_>, watch: &dyn Watch) -> Form {
         watch.begin("racing other forms", 1);
         let other = || -> Result<Option<(Rewritten, Comparison)>, String> {
             let rewritten = bench.form_by(&self.float, &settings)?;
             let comparison = bench.compare(&rewritten.model, usize::MAX)?;
             let (value, known) = (comparison.value(), self.comparison.value());
-            if value < known && (value < target || value + LITTLE < known) {
+            if value < known && (value < target || value + loses < known) {
                 return Ok(None);
             }
             let mut this = bench.lab.session(self.rewritten.model.clone(), 1)?;
