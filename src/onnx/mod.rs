@@ -6,4 +6,5 @@ pub mod graph;
 pub mod proto;
 pub mod side;
 pub mod tensor;
+mod wire;
 pub mod zipmap;

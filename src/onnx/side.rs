@@ -8,6 +8,7 @@ use std::path::{Component, Path};
 use prost::Message;
 
 use super::proto::StringStringEntryProto;
+use super::wire::{Reader, is_no_model};
 
 /// How deep messages may stand in each other: deeper than any graph, and nothing that a stack minds.
 const DEPTH: usize = 200;
@@ -27,7 +28,7 @@ enum Kind {
 }
 
 /// What the field of a message leads to.
-enum Field {
+enum Holds {
     Message(Kind),
     /// `TensorProto.external_data`
     Entry,
@@ -35,9 +36,9 @@ enum Field {
 
 impl Kind {
     /// By the numbers of `onnx.proto`.
-    fn field(self, number: u64) -> Option<Field> {
+    fn field(self, number: u64) -> Option<Holds> {
         let kind = match (self, number) {
-            (Kind::Tensor, 13) => return Some(Field::Entry),
+            (Kind::Tensor, 13) => return Some(Holds::Entry),
             (Kind::Model, 7) | (Kind::Attribute, 6 | 11) => Kind::Graph,
             (Kind::Model, 25) => Kind::Function,
             (Kind::Graph, 1) | (Kind::Function, 7) => Kind::Node,
@@ -46,7 +47,7 @@ impl Kind {
             (Kind::Graph, 5) | (Kind::Attribute, 5 | 10) | (Kind::Sparse, 1 | 2) => Kind::Tensor,
             _ => return None,
         };
-        Some(Field::Message(kind))
+        Some(Holds::Message(kind))
     }
 }
 
@@ -55,78 +56,40 @@ impl Kind {
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn locations(mut file: impl Read + Seek) -> io::Result<BTreeSet<String>> {
-    let length = file.seek(io::SeekFrom::End(0))?;
-    file.rewind()?;
-    let mut reader = Reader { file: io::BufReader::new(file), at: 0, found: BTreeSet::new() };
-    match reader.message(Kind::Model, length, DEPTH) {
-        Err(error) if !matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => Err(error),
+pub fn locations(file: impl Read + Seek) -> io::Result<BTreeSet<String>> {
+    let (mut reader, length) = Reader::open(file)?;
+    let mut found = BTreeSet::new();
+    match message(&mut reader, Kind::Model, length, DEPTH, &mut found) {
         // What is no model is refused by whoever loads it.
-        _ => Ok(reader.found),
+        Err(error) if !is_no_model(&error) => Err(error),
+        _ => Ok(found),
     }
 }
 
-struct Reader<R> {
-    file: io::BufReader<R>,
-    at: u64,
-    found: BTreeSet<String>,
+fn message<R: Read + Seek>(
+    reader: &mut Reader<R>,
+    kind: Kind,
+    end: u64,
+    depth: usize,
+    found: &mut BTreeSet<String>,
+) -> io::Result<()> {
+    while let Some(field) = reader.field(end)? {
+        match field.number.and_then(|number| kind.field(number)) {
+            Some(Holds::Message(inner)) if depth > 0 => message(reader, inner, field.end, depth - 1, found)?,
+            Some(Holds::Entry) if field.size <= LONGEST_ENTRY => found.extend(location(reader, field.size)?),
+            _ => {}
+        }
+        reader.leave(&field)?;
+    }
+    Ok(())
 }
 
-impl<R: Read + Seek> Reader<R> {
-    fn message(&mut self, kind: Kind, end: u64, depth: usize) -> io::Result<()> {
-        while self.at < end {
-            let key = self.varint()?;
-            let size = match key & 7 {
-                0 => self.varint().map(|_| 0)?,
-                1 => 8,
-                2 => self.varint()?,
-                5 => 4,
-                _ => return Err(ErrorKind::InvalidData.into()),
-            };
-            let stop = self.at.checked_add(size).filter(|stop| *stop <= end).ok_or(ErrorKind::InvalidData)?;
-            match kind.field(key >> 3).filter(|_| key & 7 == 2) {
-                Some(Field::Message(inner)) if depth > 0 => self.message(inner, stop, depth - 1)?,
-                Some(Field::Entry) if size <= LONGEST_ENTRY => self.entry(size)?,
-                _ => {}
-            }
-            self.go_to(stop)?;
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self, size: u64) -> io::Result<()> {
-        let mut bytes = vec![0; usize::try_from(size).map_err(|_| ErrorKind::InvalidData)?];
-        self.file.read_exact(&mut bytes)?;
-        self.at += size;
-        let entry = StringStringEntryProto::decode(bytes.as_slice()).map_err(|_| ErrorKind::InvalidData)?;
-        if let (Some("location"), Some(location)) = (entry.key.as_deref(), entry.value)
-            && stays_inside(&location)
-        {
-            self.found.insert(location);
-        }
-        Ok(())
-    }
-
-    fn varint(&mut self) -> io::Result<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let mut byte = [0];
-            self.file.read_exact(&mut byte)?;
-            self.at += 1;
-            value |= u64::from(byte[0] & 0x7f) << shift;
-            if byte[0] < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(ErrorKind::InvalidData.into())
-    }
-
-    fn go_to(&mut self, place: u64) -> io::Result<()> {
-        let ahead = i64::try_from(place - self.at).map_err(|_| ErrorKind::InvalidData)?;
-        self.file.seek_relative(ahead)?;
-        self.at = place;
-        Ok(())
-    }
+fn location<R: Read + Seek>(reader: &mut Reader<R>, size: u64) -> io::Result<Option<String>> {
+    let mut bytes = vec![0; usize::try_from(size).map_err(|_| ErrorKind::InvalidData)?];
+    reader.read(&mut bytes)?;
+    let entry = StringStringEntryProto::decode(bytes.as_slice()).map_err(|_| ErrorKind::InvalidData)?;
+    let location = entry.value.filter(|_| entry.key.as_deref() == Some("location"));
+    Ok(location.filter(|location| stays_inside(location)))
 }
 
 fn stays_inside(location: &str) -> bool {

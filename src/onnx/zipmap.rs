@@ -4,12 +4,13 @@
 //! Source: `ZipMap` of the domain `ai.onnx.ml` in the ONNX specification. Its input is `[N, classes]` or `[classes]`, FP32, and its
 //! attributes name the classes. A `ZipMap` whose maps the graph goes on with, or that stands in a subgraph, stays.
 
-use std::io::{self, ErrorKind, Read, Seek};
+use std::io::{self, Read, Seek};
 
 use super::proto::{
     AttributeProto, ElementType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
     TensorShapeProtoDimension, TensorShapeProtoDimensionValue, TypeProto, TypeProtoTensor, TypeProtoValue,
 };
+use super::wire::{Reader, is_no_model};
 
 const OPERATOR: &str = "ZipMap";
 const DOMAIN: &str = "ai.onnx.ml";
@@ -101,12 +102,10 @@ fn shape(graph: &GraphProto, input: Option<&String>, classes: usize) -> TensorSh
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn found_in(mut file: impl Read + Seek) -> io::Result<bool> {
-    let length = file.seek(io::SeekFrom::End(0))?;
-    file.rewind()?;
-    let mut reader = Reader { file: io::BufReader::new(file), at: 0 };
-    match reader.finds(length, &PATH) {
-        Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => Ok(false),
+pub fn found_in(file: impl Read + Seek) -> io::Result<bool> {
+    let (mut reader, length) = Reader::open(file)?;
+    match finds(&mut reader, length, &PATH) {
+        Err(error) if is_no_model(&error) => Ok(false),
         found => found,
     }
 }
@@ -114,68 +113,30 @@ pub fn found_in(mut file: impl Read + Seek) -> io::Result<bool> {
 /// `ModelProto.graph`, `GraphProto.node` and `NodeProto.op_type` by their numbers.
 const PATH: [u64; 3] = [7, 1, 4];
 
-struct Reader<R> {
-    file: io::BufReader<R>,
-    at: u64,
+/// Whether the message that ends at `end` has the operator's name where `path` leads.
+fn finds<R: Read + Seek>(reader: &mut Reader<R>, end: u64, path: &[u64]) -> io::Result<bool> {
+    let [next, deeper @ ..] = path else { return Ok(false) };
+    while let Some(field) = reader.field(end)? {
+        let found = field.number == Some(*next)
+            && match deeper {
+                [] => is_operator(reader, field.size)?,
+                _ => finds(reader, field.end, deeper)?,
+            };
+        if found {
+            return Ok(true);
+        }
+        reader.leave(&field)?;
+    }
+    Ok(false)
 }
 
-impl<R: Read + Seek> Reader<R> {
-    /// Whether the message that ends at `end` has the operator's name where `path` leads.
-    fn finds(&mut self, end: u64, path: &[u64]) -> io::Result<bool> {
-        while self.at < end {
-            let key = self.varint()?;
-            let size = match key & 7 {
-                0 => self.varint().map(|_| 0)?,
-                1 => 8,
-                2 => self.varint()?,
-                5 => 4,
-                _ => return Err(ErrorKind::InvalidData.into()),
-            };
-            let stop = self.at.checked_add(size).filter(|stop| *stop <= end).ok_or(ErrorKind::InvalidData)?;
-            let leads_on = key & 7 == 2 && path.first() == Some(&(key >> 3));
-            let found = leads_on
-                && match path {
-                    [_, deeper @ ..] if !deeper.is_empty() => self.finds(stop, deeper)?,
-                    _ => self.is_operator(size)?,
-                };
-            if found {
-                return Ok(true);
-            }
-            self.go_to(stop)?;
-        }
-        Ok(false)
+fn is_operator<R: Read + Seek>(reader: &mut Reader<R>, size: u64) -> io::Result<bool> {
+    let mut name = [0; OPERATOR.len()];
+    if size != name.len() as u64 {
+        return Ok(false);
     }
-
-    fn is_operator(&mut self, size: u64) -> io::Result<bool> {
-        let mut name = [0; OPERATOR.len()];
-        if size != name.len() as u64 {
-            return Ok(false);
-        }
-        self.file.read_exact(&mut name)?;
-        self.at += size;
-        Ok(name == OPERATOR.as_bytes())
-    }
-
-    fn varint(&mut self) -> io::Result<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let mut byte = [0];
-            self.file.read_exact(&mut byte)?;
-            self.at += 1;
-            value |= u64::from(byte[0] & 0x7f) << shift;
-            if byte[0] < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(ErrorKind::InvalidData.into())
-    }
-
-    fn go_to(&mut self, place: u64) -> io::Result<()> {
-        let ahead = i64::try_from(place - self.at).map_err(|_| ErrorKind::InvalidData)?;
-        self.file.seek_relative(ahead)?;
-        self.at = place;
-        Ok(())
-    }
+    reader.read(&mut name)?;
+    Ok(name == OPERATOR.as_bytes())
 }
 
 #[cfg(test)]
